@@ -1,0 +1,22 @@
+"""minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
+
+Configs and methods      LoraConfig
+Attach, switch, merge    get_peft_model, PeftModel
+One adapted layer        AdaptedLinear
+"""
+
+from minipeft.adapted import AdaptedLinear
+from minipeft.configs import PeftConfig
+from minipeft.methods.lora import LoraConfig
+from minipeft.methods.tuner import NotMergeable, Tuner
+from minipeft.model import PeftModel, get_peft_model
+
+__all__ = [
+    "AdaptedLinear",
+    "LoraConfig",
+    "NotMergeable",
+    "PeftConfig",
+    "PeftModel",
+    "Tuner",
+    "get_peft_model",
+]

@@ -1,0 +1,152 @@
+"""An adapter is a thing you can hold: a config and the pieces that it puts in place of the base's.
+
+Three kinds of pieces cover what LoRA and its relatives train: an AdaptedLinear for each target, a
+trained copy of each module in `modules_to_save`, and a trained copy of each bias that is asked for.
+Attaching sets references to the pieces, detaching sets them back: no tensor moves, and the base
+that comes back is the base that went in.
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from minipeft.adapted import AdaptedLinear, is_conv1d, oriented
+from minipeft.configs import PeftConfig
+from minipeft.errors import nearest
+from minipeft.targets import expand_all_linear, find_targets, is_below, modules_to_save
+
+
+@dataclass
+class Swap:
+    """One place in the model: `piece` stands there when attached, `base` when not."""
+
+    sites: list[tuple[nn.Module, str]]  # (owner, attribute); several where a module is shared
+    base: nn.Module | nn.Parameter
+    piece: nn.Module | nn.Parameter
+
+    def put(self, value: nn.Module | nn.Parameter) -> None:
+        for owner, attribute in self.sites:
+            setattr(owner, attribute, value)
+            if isinstance(value, nn.Module):
+                value.train(owner.training)  # it missed what train() and eval() said meanwhile
+
+
+class Adapter:
+    """A config and its swaps by dotted name. Building one changes nothing in the model."""
+
+    def __init__(self, model: nn.Module, config: PeftConfig) -> None:
+        if config.target_modules == "all-linear":
+            config = replace(config, target_modules=expand_all_linear(model, config))
+        targets = find_targets(model, config)
+        saved = modules_to_save(model, config)
+        conv1d = any(is_conv1d(layer) for layer in targets.values())
+        self.config = replace(
+            config, fan_in_fan_out=conv1d, modules_to_save=sorted(saved) or config.modules_to_save
+        )
+        sites = places(model)
+        self.swaps: dict[str, Swap] = {}
+        for path, layer in targets.items():
+            out_features, in_features = oriented(layer.weight, layer).shape
+            tuner = self.config.tuner(path, in_features, out_features, layer.weight)
+            self.swaps[path] = Swap(sites[id(layer)], layer, AdaptedLinear(layer, tuner))
+        for path, module in saved.items():
+            trained = copy.deepcopy(module).requires_grad_(True)
+            self.swaps[path] = Swap(sites[id(module)], module, trained)
+        for path, owner, name in biases(model, config.bias, list(targets), list(saved)):
+            bias = getattr(owner, name)
+            trained = nn.Parameter(bias.detach().clone())
+            self.swaps[f"{path}.{name}"] = Swap([(owner, name)], bias, trained)
+
+    def attach(self) -> None:
+        for swap in self.swaps.values():
+            swap.put(swap.piece)
+
+    def detach(self) -> None:
+        for swap in self.swaps.values():
+            swap.put(swap.base)
+
+    @property
+    def layers(self) -> dict[str, AdaptedLinear]:
+        """The adapted layers by dotted name."""
+        pieces = {path: swap.piece for path, swap in self.swaps.items()}
+        return {path: piece for path, piece in pieces.items() if isinstance(piece, AdaptedLinear)}
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """What the adapter trains, under the names that a file has.
+
+        A target's bias is called `<path>.base_layer.bias` there, as in peft.
+        """
+        for path, swap in self.swaps.items():
+            if isinstance(swap.piece, AdaptedLinear):
+                yield from swap.piece.tuner.named_parameters(prefix=path)
+            elif isinstance(swap.piece, nn.Module):
+                yield from swap.piece.named_parameters(prefix=path)
+            else:
+                owner, _, name = path.rpartition(".")
+                yield (f"{owner}.base_layer.{name}" if owner in self.swaps else path), swap.piece
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The tensors of the adapter's file, without the file's prefix. Buffers included."""
+        tensors = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        for path, swap in self.swaps.items():
+            if isinstance(swap.piece, nn.Module) and not isinstance(swap.piece, AdaptedLinear):
+                tensors |= swap.piece.state_dict(prefix=f"{path}.")
+        return tensors
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        """Copy tensors in. Raises ValueError, with nothing changed, unless all fit."""
+        own = self.state_dict()
+        for name in own:
+            if name not in tensors:
+                raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
+        for name, tensor in tensors.items():
+            if name not in own:
+                raise ValueError(
+                    f"the adapter file has {name!r}, unknown here; {nearest(name, own)}"
+                )
+            if tensor.shape != own[name].shape:
+                raise ValueError(
+                    f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
+                    f"{tuple(own[name].shape)}: was the adapter trained on another base?"
+                )
+        for name, tensor in tensors.items():
+            own[name].copy_(tensor)
+
+    def requires_grad_(self, trainable: bool) -> None:
+        for _, parameter in self.named_parameters():
+            parameter.requires_grad_(trainable)
+
+    def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
+        """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""
+        for swap in self.swaps.values():
+            for thing in (swap.base, swap.piece):
+                if isinstance(thing, AdaptedLinear):
+                    thing.tuner._apply(function)
+                elif isinstance(thing, nn.Module):
+                    thing._apply(function)
+                else:
+                    thing.data = function(thing.data)
+
+
+def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
+    """For each module (by id) every owner and attribute that reaches it."""
+    found: dict[int, list[tuple[nn.Module, str]]] = {}
+    for owner in model.modules():
+        for attribute, module in owner._modules.items():  # named_children hides second names
+            if module is not None:
+                found.setdefault(id(module), []).append((owner, attribute))
+    return found
+
+
+def biases(
+    model: nn.Module, which: str, targets: list[str], saved: list[str]
+) -> Iterator[tuple[str, nn.Module, str]]:
+    """Owner's path, owner and name of each bias trained under "none", "lora_only" or "all"."""
+    for path, owner in model.named_modules():
+        wanted = which == "all" or (which == "lora_only" and path in targets)
+        if wanted and not is_below(path, saved):
+            for name, _ in owner.named_parameters(recurse=False):
+                if "bias" in name:  # in_proj_bias of nn.MultiheadAttention, too
+                    yield path, owner, name

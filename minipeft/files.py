@@ -1,0 +1,79 @@
+"""Adapter folders in Hugging Face peft's layout.
+
+A folder holds `adapter_config.json` and `adapter_model.safetensors`.
+Each tensor is called `base_model.model.<path in the base>.<name in the tuner>`; the adapter's own
+name isn't in the file. The adapter named "default" lies in the folder itself, any other in a
+subfolder of its name.
+"""
+
+import json
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from minipeft.adapter import Adapter
+from minipeft.atomic import atomic_write_all
+from minipeft.configs import PeftConfig
+from minipeft.errors import nearest
+from minipeft.methods import METHODS
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
+
+
+def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
+    """Write each adapter's two files, all of them or none. Raises OSError, old files untouched."""
+    files: dict[Path, bytes] = {}
+    for name, adapter in adapters.items():
+        place = Path(folder) if name == "default" else Path(folder) / name
+        tensors = {
+            PREFIX + key: tensor.cpu().contiguous().clone()  # clone: no two may share storage
+            for key, tensor in adapter.state_dict().items()
+        }
+        files[place / WEIGHTS] = safetensors.torch.save(tensors, metadata={"format": "pt"})
+        files[place / CONFIG] = adapter.config.to_json().encode()
+    atomic_write_all(files)
+
+
+def read_config(folder: str | Path) -> PeftConfig:
+    """The config of an adapter folder, as the class of its method.
+
+    Raises FileNotFoundError where there is none (and names the adapters one level down), and
+    ValueError where it is not JSON or of a method that isn't known here.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        below = [
+            str(found.parent.relative_to(folder)) for found in Path(folder).glob(f"*/{CONFIG}")
+        ]
+        hint = (
+            f"adapters in subfolders: {', '.join(sorted(below))}" if below else "no adapter there"
+        )
+        raise FileNotFoundError(f"{path} is missing; {hint}")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    method = fields.get("peft_type") if isinstance(fields, dict) else None
+    if method not in METHODS:
+        raise ValueError(f"{path}: peft_type={method!r} is not known; {nearest(method, METHODS)}")
+    return METHODS[method].from_dict(fields)
+
+
+def read_tensors(folder: str | Path) -> dict[str, Tensor]:
+    """The tensors of an adapter folder, named by path in the base. Raises as `read_config`."""
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        pickled = path.with_name("adapter_model.bin").is_file()
+        hint = "adapter_model.bin is a pickle, which can run code: convert it" if pickled else ""
+        raise FileNotFoundError(f"{path} is missing. {hint}".rstrip())
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged or not safetensors: {error}") from error
+    for key in tensors:
+        if not key.startswith(PREFIX):
+            raise ValueError(f"{path} is no adapter file: {key!r} doesn't begin with {PREFIX!r}")
+    return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}

@@ -1,0 +1,279 @@
+"""PeftModel: a frozen base with several adapters by name, one of them in force."""
+
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from minipeft.adapted import AdaptedLinear
+from minipeft.adapter import Adapter
+from minipeft.configs import PeftConfig
+from minipeft.errors import nearest
+from minipeft.files import read_config, read_tensors, save_adapters
+
+
+def get_peft_model(
+    model: nn.Module, peft_config: PeftConfig, adapter_name: str = "default"
+) -> "PeftModel":
+    """Freeze `model` and attach a new adapter to it. Named and used as in Hugging Face peft.
+
+    Raises TypeError for what is no model or no config, ValueError for a config that doesn't fit
+    the model; the model is then as it was.
+    """
+    return PeftModel(model, peft_config, adapter_name)
+
+
+class PeftModel(nn.Module):
+    """The base, adapted in place, and its adapters.
+
+    base_model: the user's own model; calls and unknown attributes go to it.
+    adapters: every adapter by name, in force or not.
+    active_adapter: the name of the one in force.
+    tensors (when made): what an adapter file holds, in place of a fresh start.
+
+    `parameters()` holds the base's and those of the adapter in force.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        peft_config: PeftConfig,
+        adapter_name: str = "default",
+        tensors: dict[str, Tensor] | None = None,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+        if any(isinstance(module, PeftModel | AdaptedLinear) for module in model.modules()):
+            raise ValueError("this model carries an adapter already; use add_adapter, or unload()")
+        adapter = build_adapter(model, peft_config, adapter_name, tensors)
+        super().__init__()
+        self.base_model = model
+        self.adapters = {adapter_name: adapter}
+        self.active_adapter = adapter_name
+        self._trained_before = [p for p in model.parameters() if p.requires_grad]
+        model.requires_grad_(False)
+        adapter.attach()
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        return self.base_model(*inputs, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name in ("base_model", "adapters"):  # not made yet: while unpickling
+                raise
+            return getattr(self.base_model, name)
+
+    def get_base_model(self) -> nn.Module:
+        return self.base_model
+
+    @property
+    def peft_config(self) -> dict[str, PeftConfig]:
+        return {name: adapter.config for name, adapter in self.adapters.items()}
+
+    # --- several adapters -------------------------------------------------------------------
+
+    def add_adapter(
+        self,
+        adapter_name: str,
+        peft_config: PeftConfig,
+        tensors: dict[str, Tensor] | None = None,
+    ) -> None:
+        """Make one more adapter, without putting it in force. Raises ValueError if it's there."""
+        if adapter_name in self.adapters:
+            raise ValueError(f"there is an adapter {adapter_name!r} already; choose another name")
+        with self.disable_adapter():  # its pieces are copies of the base's, not of another's
+            adapter = build_adapter(self.base_model, peft_config, adapter_name, tensors)
+        self.adapters[adapter_name] = adapter
+
+    def set_adapter(self, adapter_name: str) -> None:
+        """Put another adapter in force: references move, no tensor and no requires_grad does.
+
+        Raises ValueError for an unknown name. A merged adapter is unmerged first, with a warning.
+        """
+        adapter = self._adapter(adapter_name)
+        if self.merged:
+            warnings.warn("the adapter in force is merged: unmerging it first", stacklevel=2)
+            self.unmerge_adapter()
+        self._active.detach()
+        adapter.attach()
+        self.active_adapter = adapter_name
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Forget an adapter that isn't in force. Raises ValueError otherwise."""
+        self._adapter(adapter_name)
+        if adapter_name == self.active_adapter:
+            others = [name for name in self.adapters if name != adapter_name]
+            raise ValueError(
+                f"adapter {adapter_name!r} is in force; set_adapter to another first "
+                f"({', '.join(others) or 'there is none: unload() takes it off'})"
+            )
+        del self.adapters[adapter_name]
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Within the block the model is the base, bit for bit."""
+        merged = self.merged
+        if merged:
+            self.unmerge_adapter()
+        self._active.detach()
+        try:
+            yield
+        finally:
+            self._active.attach()
+            if merged:
+                self.merge_adapter()
+
+    def _adapter(self, name: str) -> Adapter:
+        if name not in self.adapters:
+            raise ValueError(f"there is no adapter {name!r}; {nearest(name, self.adapters)}")
+        return self.adapters[name]
+
+    @property
+    def _active(self) -> Adapter:
+        return self.adapters[self.active_adapter]
+
+    # --- merging ----------------------------------------------------------------------------
+
+    @property
+    def merged(self) -> bool:
+        return any(layer.merged for layer in self._active.layers.values())
+
+    def merge_adapter(self, safe_merge: bool = False) -> dict[str, float]:
+        """Put W' in place of W0 in every adapted layer, W0 being kept aside for `unmerge_adapter`.
+
+        Returns the largest rounding error of W' by layer: 0 in 32 bits, not in 16. Raises
+        RuntimeError when merged already, NotMergeable where the method has no W', and with
+        `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
+        """
+        layers = self._active.layers
+        if self.merged:
+            raise RuntimeError(
+                f"adapter {self.active_adapter!r} is merged already: a second merge would add its "
+                "update twice; call unmerge_adapter() first"
+            )
+        if safe_merge:
+            for path, layer in layers.items():
+                if not torch.isfinite(layer.merged_weight()).all():
+                    raise ValueError(
+                        f"merging {self.active_adapter!r} would put NaN or inf into {path}.weight; "
+                        "nothing was merged"
+                    )
+        return {path: layer.merge() for path, layer in layers.items()}
+
+    def unmerge_adapter(self) -> None:
+        """Put every W0 back, exactly. Raises RuntimeError when not merged."""
+        if not self.merged:
+            raise RuntimeError(
+                f"adapter {self.active_adapter!r} is not merged; call merge_adapter() first"
+            )
+        for layer in self._active.layers.values():
+            layer.unmerge()
+
+    def merge_and_unload(self, safe_merge: bool = False) -> nn.Module:
+        """Merge for good and give back the base's own modules, without a trace of an adapter."""
+        if not self.merged:
+            self.merge_adapter(safe_merge)
+        for swap in self._active.swaps.values():
+            if isinstance(swap.piece, AdaptedLinear):
+                swap.piece.kept = None
+                swap.put(swap.base)
+        return self._released()
+
+    def unload(self) -> nn.Module:
+        """Take the adapter off and give the untouched base back."""
+        if self.merged:
+            self.unmerge_adapter()
+        self._active.detach()
+        return self._released()
+
+    def _released(self) -> nn.Module:
+        for parameter in self._trained_before:
+            parameter.requires_grad_(True)
+        return self.base_model
+
+    # --- files ------------------------------------------------------------------------------
+
+    def save_pretrained(
+        self, save_directory: str | Path, selected_adapters: list[str] | None = None
+    ) -> None:
+        """Write adapters in peft's layout: "default" into the folder, others into subfolders.
+
+        Raises ValueError for an unknown name, OSError where writing fails (old files stay whole).
+        """
+        names = list(self.adapters) if selected_adapters is None else selected_adapters
+        save_adapters({name: self._adapter(name) for name in names}, save_directory)
+
+    def load_adapter(
+        self, model_id: str | Path, adapter_name: str, is_trainable: bool = False
+    ) -> None:
+        """Read a folder as one more adapter, frozen unless `is_trainable`; it isn't put in force.
+
+        Raises FileNotFoundError and ValueError as minipeft.files says; the model is then as it was.
+        """
+        config = replace(read_config(model_id), inference_mode=not is_trainable)
+        self.add_adapter(adapter_name, config, read_tensors(model_id))
+        if not is_trainable:
+            self.eval()  # as peft: no dropout in an adapter that is only used
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: nn.Module,
+        model_id: str | Path,
+        adapter_name: str = "default",
+        is_trainable: bool = False,
+    ) -> Self:
+        """A base with the adapter of a folder in force. Raises as `load_adapter`."""
+        config = replace(read_config(model_id), inference_mode=not is_trainable)
+        peft_model = cls(model, config, adapter_name, read_tensors(model_id))
+        return peft_model if is_trainable else peft_model.eval()
+
+    # --- reports ----------------------------------------------------------------------------
+
+    def get_nb_trainable_parameters(self) -> tuple[int, int]:
+        """(trained, all): all is base + adapter in force, as peft counts with one adapter."""
+        pieces = [parameter for _, parameter in self._active.named_parameters()]
+        trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
+        with self.disable_adapter():
+            base = sum(parameter.numel() for parameter in self.base_model.parameters())
+        return trained, base + sum(parameter.numel() for parameter in pieces)
+
+    def print_trainable_parameters(self) -> None:
+        """Print peft's line: trainable params, all params, and their ratio in percent."""
+        trained, total = self.get_nb_trainable_parameters()
+        print(
+            f"trainable params: {trained:,d} || all params: {total:,d} || "
+            f"trainable%: {100 * trained / total:.4f}"
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        for adapter in self.adapters.values():
+            adapter.apply_out_of_tree(fn)
+        return self
+
+
+def build_adapter(
+    model: nn.Module, config: PeftConfig, name: str, tensors: dict[str, Tensor] | None
+) -> Adapter:
+    """An adapter, new or with a file's tensors, under a name that can be a folder's."""
+    if not isinstance(config, PeftConfig):
+        raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
+    if not re.fullmatch(r"[\w-]+", name) or name == "__base__":
+        raise ValueError(
+            f"adapter_name={name!r} must be letters, digits, '_' and '-': it names a folder "
+            "('__base__' means the bare base); choose from: 'default', 'my_task'"
+        )
+    adapter = Adapter(model, config)
+    if tensors is not None:
+        adapter.load_state_dict(tensors)
+    adapter.requires_grad_(not config.inference_mode)
+    return adapter
