@@ -1,0 +1,71 @@
+"""What the lessons need and the framework does not: set-up, training, figures, guesses, quizzes.
+
+    from minipeft.course import start, train, evaluate, predict, reveal
+    from minipeft.course import figure, COLORS, explore, quiz, Question
+
+    here = start(lesson="03")                          # seeds, two threads, one printed line
+    predict("03-loss", guess=None, example=1.2, unit="nats")
+    history = train(model, task("pirate").train, steps=100, learning_rate=3e-3)
+    reveal("03-loss", evaluate(model, task("pirate").test))
+    fig, ax = plt.subplots(); ax.plot(history.losses, color=COLORS["lora"])
+    figure(fig, alt="Training loss falls from 3 to 1 in 100 steps.", data={"lora": history.losses})
+    explore(draw, r=(1, 32))                           # def draw(r=8): ... return fig, alt, data
+    quiz(Question("...?", options={"yes": "why", "no": "why not"}, answer="yes"))
+
+Rules that the tests hold lessons to:
+
+- What a cell prints is the same on every run. Train with `steps=`, not `seconds=`; never print a
+  wall time without its unit (" s" or " ms"), since tests skip such numbers.
+- Numbers with a decimal point may differ by 5% between machines; whole numbers may not. Print a
+  trained number rounded, and assert in the cell what must hold.
+- No stderr, no warnings, no addresses, no absolute paths.
+- Nothing that is shown needs `nbval-ignore-output`: widgets and quizzes print the same text each
+  time, and lines that begin with "This machine:" are skipped.
+- `%matplotlib` and `plt.show()` are not needed; `figure` shows and closes.
+
+matplotlib and ipywidgets are imported when first used, so that `load_base` stays quick.
+"""
+
+from importlib import import_module
+
+from .colors import COLORS
+from .history import History
+from .predictions import Prediction, load_predictions, predict, reveal
+from .quiz import Question, quiz
+from .start import Machine, start
+from .training import evaluate, train
+
+# Functions that need matplotlib: looked up when first asked for.
+_LATER = {
+    "figure": "figures",
+    "label_lines": "figures",
+    "use_style": "figures",
+    "plt": "figures",
+    "explore": "widgets",
+}
+
+__all__ = [
+    "COLORS",
+    "History",
+    "Machine",
+    "Prediction",
+    "Question",
+    "evaluate",
+    "explore",
+    "figure",
+    "label_lines",
+    "load_predictions",
+    "plt",
+    "predict",
+    "quiz",
+    "reveal",
+    "start",
+    "train",
+    "use_style",
+]
+
+
+def __getattr__(name: str):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_LATER[name]}", __name__), name)

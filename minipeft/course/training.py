@@ -1,0 +1,217 @@
+"""`train` and `evaluate`: the training loop of every lesson.
+
+The loss is next-token cross entropy in nats, the mean over counted tokens:
+    loss = - mean over (b, t) with labels[b, t] != -100 of log p(labels[b, t] | input_ids[b, :t])
+The logits at position t - 1 predict the label at position t; the shift happens here, not in
+the data.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Iterable
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .history import History
+from .progress import Progress
+
+IGNORED = -100
+
+
+def token_losses(model: nn.Module, input_ids, labels) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sum of the cross entropy over counted tokens, in nats, and how many were counted.
+
+    Args:
+        model: gives logits (batch, length, vocabulary), or an object that has `.logits`.
+        input_ids: int64 (batch, length).
+        labels: int64 (batch, length), -100 where a token is not counted.
+    """
+    logits = model(input_ids)
+    logits = getattr(logits, "logits", logits)  # (batch, length, vocabulary)
+    predicted = logits[:, :-1].flatten(0, 1)  # (batch * (length - 1), vocabulary)
+    target = labels[:, 1:].flatten()  # (batch * (length - 1),)
+    total = F.cross_entropy(predicted.float(), target, ignore_index=IGNORED, reduction="sum")
+    return total, (target != IGNORED).sum()
+
+
+def evaluate(model: nn.Module, batches: Iterable) -> float:
+    """Mean loss in nats per counted token; the model's mode is left as it was.
+
+    Args:
+        model: any module whose output is logits, a PeftModel included.
+        batches: pairs (input_ids, labels), each int64 (batch, length).
+
+    Raises:
+        ValueError: no batch, or no counted token in any of them.
+    """
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    with _mode(model, training=False), torch.no_grad():
+        for input_ids, labels in batches:
+            loss, counted = token_losses(model, input_ids.to(device), labels.to(device))
+            total += loss.item()
+            count += counted.item()
+    if count == 0:
+        raise ValueError("nothing to evaluate: the batches hold no counted token (label != -100)")
+    return total / count
+
+
+def train(
+    model: nn.Module,
+    batches: Iterable,
+    steps: int | None = None,
+    seconds: float | None = None,
+    learning_rate: float = 1e-3,
+    optimizer=None,
+    warmup: int = 10,
+    decay: bool = True,
+    clip: float = 1.0,
+    test: Iterable | None = None,
+    evaluate_every: int | None = None,
+    show: bool = True,
+) -> History:
+    """Train what is trainable in `model` and return the history.
+
+    Args:
+        model: any module whose output is logits, a PeftModel included.
+        batches: pairs (input_ids, labels), int64 (batch, length), gone through in order and
+            from the beginning again when they end.
+        steps: updates to make. Give `steps`, `seconds` or both (whichever ends first).
+        seconds: wall time to train. Results then depend on the machine's speed.
+        learning_rate: peak learning rate of the default optimizer.
+        optimizer: None for AdamW without weight decay, a class such as `torch.optim.SGD`, or a
+            ready optimizer that holds the model's trainable parameters.
+        warmup: updates during which the learning rate climbs.
+        decay: whether the learning rate then falls linearly, to a tenth at the end.
+        clip: largest norm of the gradient.
+        test: held-out batches, evaluated before the first and after the last step, and
+            every `evaluate_every` steps.
+        show: a progress bar and a live loss picture, where a person watches.
+
+    Raises:
+        ValueError: nothing is trainable, the optimizer does not hold the trainable parameters,
+            neither `steps` nor `seconds` is positive, or the batches are empty.
+        FloatingPointError: the loss is not finite; names the step.
+    """
+    _check_length(steps, seconds)
+    optimizer = _optimizer_for(model, optimizer, learning_rate)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    history = History()
+    began = time.perf_counter()
+    try:
+        with _mode(model, training=True), Progress(history, steps, seconds, show) as progress:
+            for step, batch in enumerate(_repeat(batches)):
+                elapsed = time.perf_counter() - began
+                done = max(step / steps if steps else 0, elapsed / seconds if seconds else 0)
+                _evaluate_when_due(history, model, test, evaluate_every, done)
+                if done >= 1:
+                    break
+                factor = min(1, (step + 1) / max(warmup, 1)) * (1 - 0.9 * done if decay else 1)
+                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+                    group["lr"] = peak * factor
+                _one_step(model, optimizer, batch, clip, history)
+                history.seconds = time.perf_counter() - began
+                progress.update()
+    finally:
+        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
+            group["lr"] = peak
+        optimizer.zero_grad(set_to_none=True)
+    return history
+
+
+def _one_step(model, optimizer, batch, clip: float, history: History) -> None:
+    device = next(model.parameters()).device
+    input_ids, labels = (tensor.to(device) for tensor in batch)
+    total, counted = token_losses(model, input_ids, labels)
+    if counted == 0:
+        raise ValueError(f"the batch of step {history.steps + 1} has no counted token")
+    loss = total / counted
+    if not math.isfinite(loss.item()):
+        rate = optimizer.param_groups[0]["lr"]
+        raise FloatingPointError(
+            f"the loss is {loss.item()} at step {history.steps + 1} (learning rate {rate:.2g}); "
+            "lower the learning rate, or look for NaN in the weights"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    nn.utils.clip_grad_norm_(trained, clip)
+    optimizer.step()
+    history.losses.append(loss.item())
+    history.tokens += counted.item()
+
+
+def _evaluate_when_due(history, model, test, every, done) -> None:
+    if test is None:
+        return
+    due = history.steps == 0 or done >= 1 or (every and history.steps % every == 0)
+    if due:
+        history.evaluations.append((history.steps, evaluate(model, test)))
+
+
+def _check_length(steps, seconds) -> None:
+    if steps is None and seconds is None:
+        raise ValueError("say how long to train: steps=100, or seconds=20")
+    for name, value in (("steps", steps), ("seconds", seconds)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name}={value} is out of range; choose a positive number")
+
+
+def _repeat(batches: Iterable):
+    """Go through the batches again and again; a generator, which ends for good, is refused."""
+    for round_number in itertools.count():
+        empty = True
+        for batch in batches:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError(
+                "the batches are empty"
+                if round_number == 0
+                else "the batches ran out: give a list, which can be gone through again"
+            )
+
+
+def _optimizer_for(model: nn.Module, optimizer, learning_rate: float):
+    """The optimizer to use, after a check that it will change what is trainable."""
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not trainable:
+        total = sum(p.numel() for p in model.parameters())
+        raise ValueError(
+            f"nothing to train: all {total:,} parameters of {type(model).__name__} are frozen; "
+            "attach an adapter with get_peft_model, or set requires_grad on some of them"
+        )
+    if optimizer is None:
+        return torch.optim.AdamW(trainable.values(), lr=learning_rate, weight_decay=0.0)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer(list(trainable.values()), lr=learning_rate)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [name for name, p in trainable.items() if id(p) not in held]
+    if missing:
+        raise ValueError(
+            f"the optimizer does not hold {len(missing)} of {len(trainable)} trainable tensors, "
+            f"such as {missing[0]!r}; make it after get_peft_model"
+        )
+    foreign = held - {id(p) for p in model.parameters()}
+    if foreign:
+        raise ValueError(
+            f"the optimizer holds {len(foreign)} tensors that are not in the model; "
+            "make it from the parameters of the model that you train"
+        )
+    return optimizer
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool):
+    """Put every module in training or evaluation mode, and each back as it was."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
