@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from .colors import COLORS
+from .numerals import rounded
 
 __all__ = ["COLORS", "digest", "figure", "label_lines", "plt", "png", "use_style"]
 
@@ -100,7 +101,7 @@ def _summary(name: str, values) -> str:
             f"({bad.size} such values in all); a figure must not hide them"
         )
     if numbers.size == 1:
-        return _rounded(numbers[0])
+        return rounded(numbers[0])
     parts = {
         "first": numbers[0],
         "last": numbers[-1],
@@ -108,7 +109,7 @@ def _summary(name: str, values) -> str:
         "max": numbers.max(),
         "mean": numbers.mean(),
     }
-    shown = ", ".join(f"{label} {_rounded(value)}" for label, value in parts.items())
+    shown = ", ".join(f"{label} {rounded(value)}" for label, value in parts.items())
     return f"n {numbers.size}, {shown}"
 
 
@@ -120,15 +121,6 @@ def _numbers(name: str, values) -> np.ndarray:
         return np.asarray(values, dtype=np.float64).ravel()
     except (TypeError, ValueError) as error:
         raise ValueError(f"the series {name!r} is not a list of numbers: {error}") from None
-
-
-def _rounded(value: float) -> str:
-    """Three significant digits; whole numbers that fit keep all of theirs."""
-    value = float(value) + 0.0  # turns -0.0 into 0.0
-    if value.is_integer() and abs(value) < 1e6:
-        return f"{value:,.0f}"
-    digits = 2 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{digits}f}" if 0 <= digits <= 5 else f"{value:.3g}"
 
 
 def png(fig) -> bytes:

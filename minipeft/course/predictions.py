@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .numerals import rounded
 from .screen import watched
 
 _session: list[dict] = []  # what this kernel has seen, so that reveal works without a file
@@ -153,12 +154,12 @@ def _distance(guess, truth, tolerance: float) -> str:
     if isinstance(guess, str) or isinstance(truth, str):
         return "not this time"
     if truth == 0 or guess == 0 or (guess < 0) != (truth < 0):
-        return f"off by {_number(abs(guess - truth))}"
+        return f"off by {rounded(abs(guess - truth))}"
     ratio = guess / truth
     if ratio >= 2:
-        return f"{_number(ratio)} times too large"
+        return f"{rounded(ratio)} times too large"
     if ratio <= 0.5:
-        return f"{_number(1 / ratio)} times too small"
+        return f"{rounded(1 / ratio)} times too small"
     return f"{abs(ratio - 1):.0%} too {'large' if ratio > 1 else 'small'}"
 
 
@@ -170,11 +171,7 @@ def _check_value(name: str, value) -> None:
         raise ValueError(f"{name}={value!r} is neither a number nor a short text")
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3g}"
-
-
 def _with_unit(value, unit: str) -> str:
     if isinstance(value, str | bool):
         return str(value)
-    return f"{_number(value)} {unit}".strip()
+    return f"{rounded(value)} {unit}".strip()
