@@ -1,0 +1,91 @@
+"""The habits of CONTRIBUTING.md, held by tools: style, layers, short functions, clean files."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .project import ROOT
+
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+LONGEST_FUNCTION = 50
+LONGEST_FILE = 250
+LONGEST_METHOD_FILE = 150  # one paper, one file
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The files that git holds, or (in a copy without git) all of them."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--", *patterns], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("this copy of the repository has no git history to list its files")
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-m", "ruff", "check", "."],
+        [sys.executable, "-m", "ruff", "format", "--check", "."],
+        [str(SCRIPTS / "lint-imports"), "--no-cache"],
+    ],
+    ids=["style", "formatting", "layers"],
+)
+def test_lint(command):
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_functions_are_short():
+    long = []
+    for path in tracked("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > LONGEST_FUNCTION:
+                    long.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
+    assert not long, "\n".join(long)
+
+
+def test_files_hold_one_idea():
+    long = []
+    for path in tracked("*.py"):
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        method = path.parent.name == "methods"
+        if lines > (LONGEST_METHOD_FILE if method else LONGEST_FILE):
+            long.append(f"{path.relative_to(ROOT)} has {lines} lines")
+    assert not long, "\n".join(long)
+
+
+def test_no_file_names_the_machine_that_made_it():
+    """Absolute paths come in by outputs of notebooks and by copied commands."""
+    home = re.compile(r"(?<![\w.~$}])/(?:root|home|Users|private|work|tmp)/[A-Za-z]")
+    found = []
+    for path in tracked(
+        "*.py", "*.ipynb", "*.md", "*.toml", "*.yml", "*.json", "Makefile", ".ci/run"
+    ):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if path != Path(__file__) and home.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:100]}")
+    assert not found, "\n".join(found)
+
+
+def test_notebooks_are_valid_and_small():
+    """GitHub refuses to show notebooks with half a widget state, or of many megabytes."""
+    for path in tracked("*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        assert "widgets" not in notebook["metadata"], path.name
+        assert path.stat().st_size < 3_000_000, path.name
+
+
+def test_relative_links_lead_somewhere():
+    for path in tracked("*.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links to {link}"
