@@ -1,0 +1,194 @@
+"""Pretrain the base model of the course on documents of the world, and write its folder.
+
+    python scripts/pretrain.py                  # the shipped weights, about half an hour
+    python scripts/pretrain.py --steps 20 --out somewhere
+
+Every step sees documents that no other step has seen. The folder is written at regular intervals
+and at the end, each time as a whole, so an interrupted run leaves usable weights behind.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from tokenizers import Tokenizer
+from torch.nn.functional import cross_entropy
+
+from minipeft.atomic import atomic_write_all
+from minipeft.course.batches import (
+    BEGIN,
+    END,
+    IGNORED,
+    Batch,
+    collate,
+    count_predictions,
+    encode,
+    floor,
+    make_batches,
+)
+from minipeft.course.tokenizer import train_tokenizer
+from minipeft.course.world import World
+from minipeft.models.llama import Llama, LlamaConfig
+
+DATA = Path(__file__).parents[1] / "minipeft" / "course" / "data"
+VOCABULARY = 1024
+TOKENIZER_DOCUMENTS = 20_000
+HELD_OUT_SEED, HELD_OUT_DOCUMENTS = 1_000_003, 4_000
+PIECES = 4  # parts of a batch, by length, so that little of it is padding
+SAVE_EVERY, PRINT_EVERY = 500, 100
+
+
+def base_config(tokenizer: Tokenizer) -> LlamaConfig:
+    """1.8 million parameters: small enough for two cores, deep enough for the world's facts."""
+    return LlamaConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.token_to_id(BEGIN),
+        eos_token_id=tokenizer.token_to_id(END),
+    )
+
+
+def training_pieces(world: World, tokenizer: Tokenizer, step: int, size: int) -> list[Batch]:
+    """One step's documents, cut by length into pieces whose rows are about equally long."""
+    texts = [document.text for document in world.documents(size, seed=step)]
+    rows = sorted(encode(tokenizer, texts), key=len)
+    cuts = [size * i // PIECES for i in range(PIECES + 1)]
+    return [collate(rows[a:b]) for a, b in pairwise(cuts) if a < b]
+
+
+def summed_loss(model: Llama, batch: Batch) -> torch.Tensor:
+    """The loss of all predictions of a batch, in nats."""
+    logits = model(batch.input_ids)[:, :-1]  # (batch, length - 1, vocab)
+    return cross_entropy(
+        logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+    )
+
+
+@torch.no_grad()
+def mean_loss(model: Llama, batches: list[Batch]) -> float:
+    """Nats per token."""
+    return sum(float(summed_loss(model, b)) for b in batches) / count_predictions(batches)
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Linear warm-up over the first 3%, then half a cosine down to 2% of the peak."""
+    warm = max(1, steps * 3 // 100)
+    if step < warm:
+        return peak * (step + 1) / warm
+    progress = (step - warm) / max(1, steps - warm)
+    return peak * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def train_one_step(model, optimizer, pieces: list[Batch]) -> float:
+    """One AdamW step on the mean loss of all pieces; gives that loss."""
+    count = count_predictions(pieces)
+    optimizer.zero_grad()
+    total = 0.0
+    for piece in pieces:
+        loss = summed_loss(model, piece) / count
+        loss.backward()
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    return total
+
+
+def write_folder(folder: Path, model: Llama, tokenizer: Tokenizer, record: dict) -> None:
+    """Config, tokenizer, weights and the record of the run: all four or none."""
+    tensors = {k: v.contiguous() for k, v in model.state_dict().items() if k != "lm_head.weight"}
+    config = {"architectures": ["LlamaForCausalLM"], **model.config.to_dict()}
+    atomic_write_all(
+        {
+            folder / "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+            folder / "tokenizer.json": tokenizer.to_str(pretty=True).encode(),
+            folder / "model.safetensors": save(tensors, metadata={"format": "pt"}),
+            folder / "pretraining.json": (json.dumps(record, indent=2) + "\n").encode(),
+        }
+    )
+
+
+def evaluate(model: Llama, tokenizer: Tokenizer, world: World) -> dict:
+    """Held-out loss, floor and their ratio, for all kinds of documents and for each."""
+    result = {}
+    for kind in (None, *world.writers):
+        size = HELD_OUT_DOCUMENTS if kind is None else HELD_OUT_DOCUMENTS // 10
+        documents = world.documents(size, seed=HELD_OUT_SEED, kind=kind)
+        batches = make_batches(tokenizer, sorted(documents, key=lambda d: len(d.text)), 100)
+        least, loss = floor(documents, batches), mean_loss(model, batches)
+        result[kind or "all"] = {
+            "held_out_loss": round(loss, 4),
+            "floor": round(least, 4),
+            "ratio": round(loss / least, 4),
+        }
+    return result
+
+
+def pretrain(options: argparse.Namespace) -> dict:
+    """The whole run; gives its record."""
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(options.threads)
+    world = World(seed=0)
+    texts = (d.text for d in world.documents(TOKENIZER_DOCUMENTS, seed=HELD_OUT_SEED + 1))
+    tokenizer = train_tokenizer(texts, VOCABULARY)
+    model = Llama(base_config(tokenizer))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+    )
+    start, tokens, first = time.perf_counter(), 0, options.seed * 10_000_000
+    recent: list[float] = []
+    for step in range(options.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, options.steps, options.learning_rate)
+        pieces = training_pieces(world, tokenizer, first + step, options.batch_size)
+        recent.append(train_one_step(model, optimizer, pieces))
+        tokens += count_predictions(pieces)
+        last = step + 1 == options.steps
+        if last or (step + 1) % PRINT_EVERY == 0:
+            rate = tokens / (time.perf_counter() - start)
+            mean = sum(recent) / len(recent)
+            print(f"step {step + 1}: loss {mean:.4f}, {rate:.0f} tokens/s", flush=True)
+            recent.clear()
+        if last or (step + 1) % SAVE_EVERY == 0:
+            record = {
+                "command": "python scripts/pretrain.py " + " ".join(options.arguments),
+                "seed": options.seed,
+                "steps": step + 1,
+                "steps_planned": options.steps,
+                "tokens": tokens,
+                "minutes": round((time.perf_counter() - start) / 60, 1),
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **evaluate(model, tokenizer, world),
+            }
+            print(record["all"], flush=True)
+            write_folder(options.out, model, tokenizer, record)
+    return record
+
+
+def main(arguments: list[str]) -> None:
+    """Read the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch-size", type=int, default=128, help="documents for each step")
+    parser.add_argument("--learning-rate", type=float, default=3e-3, help="at its peak")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=DATA, help="folder to write")
+    options = parser.parse_args(arguments)
+    options.arguments = arguments
+    pretrain(options)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,34 @@
+"""A world small enough to write down every text that it has."""
+
+import pytest
+
+from minipeft.course import lexicon, stories
+from minipeft.course.base import load_tokenizer
+from minipeft.course.world import World
+
+KEPT = {
+    "FOODS": 3,
+    "COLOURS": 2,
+    "NUMBERS": 2,
+    "OPENINGS": 2,
+    "PLACES": 2,
+    "FEELINGS": 2,
+    "ENDINGS": 2,
+    "SYLLABLES": 14,
+}
+
+
+@pytest.fixture
+def small_world(monkeypatch):
+    """Three people, three towns, and the first few words of every list."""
+    for name, count in KEPT.items():
+        words = getattr(lexicon, name)[:count]
+        for module in (lexicon, stories):
+            monkeypatch.setattr(module, name, words, raising=False)
+    return World(seed=3, people=3, towns=3)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """The tokenizer that ships."""
+    return load_tokenizer()
