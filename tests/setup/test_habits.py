@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -89,3 +90,26 @@ def test_relative_links_lead_somewhere():
     for path in tracked("*.md"):
         for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / link).exists(), f"{path.relative_to(ROOT)} links to {link}"
+
+
+def test_readme_tells_ready_lessons_from_planned_ones():
+    rows = re.findall(
+        r"^\| (\d\d) \| (.*) \| (ready|planned) \|$", _text("README.md"), re.MULTILINE
+    )
+    assert [number for number, _, _ in rows] == [f"{number:02}" for number in range(19)]
+    ready = {number for number, _, state in rows if state == "ready"}
+    assert ready == {path.name[:2] for path in tracked("notebooks/*.ipynb")}
+
+
+def test_contributing_fits_one_screen():
+    assert len(_text("CONTRIBUTING.md").splitlines()) <= 40
+
+
+def test_ci_script_is_a_program():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "make test" in script.read_text(encoding="utf-8").splitlines()[-1]
+
+
+def _text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
