@@ -1,0 +1,28 @@
+"""Kernels for tests: apart from the user's own set-up, and apart from each other."""
+
+import os
+import sys
+import tempfile
+
+import nbval.kernel
+from jupyter_client.manager import KernelManager
+
+_folder = tempfile.TemporaryDirectory(prefix="k", ignore_cleanup_errors=True)
+
+
+def isolate() -> None:
+    """Give this process's kernels folders of their own, and pipes in place of ports.
+
+    The user's IPython start-up files must not change a test, nor its history file make two
+    kernels wait for each other. Two test processes could be given the same free port; a Unix
+    socket has a name of its own.
+    """
+    os.environ["IPYTHONDIR"] = os.path.join(_folder.name, "ipython")
+    os.environ["JUPYTER_RUNTIME_DIR"] = os.path.join(_folder.name, "runtime")
+    if sys.platform != "win32":
+        nbval.kernel.KernelManager = _with_unix_sockets
+
+
+def _with_unix_sockets(**options) -> KernelManager:
+    folder = tempfile.mkdtemp(dir=_folder.name)
+    return KernelManager(transport="ipc", ip=os.path.join(folder, "k"), **options)
