@@ -31,7 +31,8 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base_layer = base_layer
         self.tuner = tuner
-        self.kept: nn.Parameter | None = None  # W0, put aside while W' is in its place
+        # W0, put aside while W' is in its place. In a tuple, where it is no parameter of the model.
+        self.kept: tuple[nn.Parameter, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -49,7 +50,7 @@ class AdaptedLinear(nn.Module):
 
     @property
     def merged(self) -> bool:
-        return self.kept is not None
+        return bool(self.kept)
 
     @torch.no_grad()
     def merged_weight(self) -> Tensor:
@@ -70,7 +71,7 @@ class AdaptedLinear(nn.Module):
         kept = self.base_layer.weight
         rounded = exact.to(kept.dtype).contiguous()
         self.base_layer.weight = nn.Parameter(rounded, requires_grad=False)
-        self.kept = kept
+        self.kept = (kept,)
         return (rounded - exact).abs().max().item()
 
     def unmerge(self) -> None:
@@ -80,6 +81,6 @@ class AdaptedLinear(nn.Module):
         """
         if not self.merged:
             raise RuntimeError("not merged: there is nothing to undo")
-        now = self.base_layer.weight
-        self.kept.data = self.kept.data.to(now.device, now.dtype)  # the model may have moved
-        self.base_layer.weight, self.kept = self.kept, None
+        now, (kept,) = self.base_layer.weight, self.kept
+        kept.data = kept.data.to(now.device, now.dtype)  # the model may have moved
+        self.base_layer.weight, self.kept = kept, ()

@@ -37,13 +37,18 @@ class Adapter:
     """A config and its swaps by dotted name. Building one changes nothing in the model."""
 
     def __init__(self, model: nn.Module, config: PeftConfig) -> None:
-        if config.target_modules == "all-linear":
+        if str(config.target_modules).lower() == "all-linear":
             config = replace(config, target_modules=expand_all_linear(model, config))
         targets = find_targets(model, config)
         saved = modules_to_save(model, config)
         conv1d = any(is_conv1d(layer) for layer in targets.values())
         self.config = replace(
-            config, fan_in_fan_out=conv1d, modules_to_save=sorted(saved) or config.modules_to_save
+            config.fitted(list(targets)),
+            fan_in_fan_out=conv1d,
+            modules_to_save=sorted(saved) or config.modules_to_save,
+            base_model_name_or_path=(
+                config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
+            ),
         )
         sites = places(model)
         self.swaps: dict[str, Swap] = {}
@@ -111,6 +116,8 @@ class Adapter:
                     f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
                     f"{tuple(own[name].shape)}: was the adapter trained on another base?"
                 )
+            if tensor.is_floating_point() != own[name].is_floating_point():
+                raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
+import re
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from minipeft.errors import nearest
 
@@ -18,6 +20,27 @@ def check_choice(name: str, value: object, choices: list) -> None:
     ):
         shown = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"{name}={value!r} is not known; choose from {shown}")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} must be a finite number, say 16")
+
+
+def check_regex(name: str, value: str) -> None:
+    """Raise ValueError unless `value` is a regular expression."""
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{name}={value!r} is no regular expression: {error}") from error
+
+
+def check_list(name: str, value: object, kind: type) -> None:
+    """Raise ValueError unless `value` is None or a collection of `kind`."""
+    listed = isinstance(value, list | tuple | set | frozenset)
+    if value is not None and not (listed and all(type(item) is kind for item in value)):
+        raise ValueError(f"{name}={value!r} must be a list of {kind.__name__}, [...], or None")
 
 
 @dataclass
@@ -42,6 +65,10 @@ class PeftConfig:
             if name not in fields:
                 raise TypeError(f"{cls.__name__} has no option {name!r}; {nearest(name, fields)}")
         return super().__new__(cls)
+
+    def fitted(self, paths: list[str]) -> Self:
+        """This config once it is known which layers it targets."""
+        return self
 
     def to_json(self) -> str:
         """The text of `adapter_config.json`: sorted keys, indent 2, sets as sorted lists."""

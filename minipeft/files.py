@@ -21,6 +21,9 @@ from minipeft.methods import METHODS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
+# With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
+# bias before training, and the trained one a second time. Nothing reads them.
+UNREAD = (".original_module.", ".modules_to_save.")
 
 
 def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
@@ -57,7 +60,7 @@ def read_config(folder: str | Path) -> PeftConfig:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     method = fields.get("peft_type") if isinstance(fields, dict) else None
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"{path}: peft_type={method!r} is not known; {nearest(method, METHODS)}")
     return METHODS[method].from_dict(fields)
 
@@ -76,4 +79,8 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     for key in tensors:
         if not key.startswith(PREFIX):
             raise ValueError(f"{path} is no adapter file: {key!r} doesn't begin with {PREFIX!r}")
-    return {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
+    return {
+        key.removeprefix(PREFIX): tensor
+        for key, tensor in tensors.items()
+        if not any(wrapper in key for wrapper in UNREAD)
+    }

@@ -16,6 +16,7 @@ from minipeft.adapter import Adapter
 from minipeft.configs import PeftConfig
 from minipeft.errors import nearest
 from minipeft.files import read_config, read_tensors, save_adapters
+from minipeft.targets import without_strangers
 
 
 def get_peft_model(
@@ -56,9 +57,11 @@ class PeftModel(nn.Module):
         self.base_model = model
         self.adapters = {adapter_name: adapter}
         self.active_adapter = adapter_name
-        self._trained_before = [p for p in model.parameters() if p.requires_grad]
+        named = model.named_parameters(remove_duplicate=False)  # tied ones under each name
+        self._trained_before = {name for name, parameter in named if parameter.requires_grad}
         model.requires_grad_(False)
         adapter.attach()
+        self.attached = True
 
     def forward(self, *inputs: Any, **options: Any) -> Any:
         return self.base_model(*inputs, **options)
@@ -102,8 +105,9 @@ class PeftModel(nn.Module):
         if self.merged:
             warnings.warn("the adapter in force is merged: unmerging it first", stacklevel=2)
             self.unmerge_adapter()
-        self._active.detach()
-        adapter.attach()
+        if self.attached:  # not while it is disabled: then this is for later
+            self._active.detach()
+            adapter.attach()
         self.active_adapter = adapter_name
 
     def delete_adapter(self, adapter_name: str) -> None:
@@ -119,15 +123,20 @@ class PeftModel(nn.Module):
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
-        """Within the block the model is the base, bit for bit."""
+        """Within the block the model is the base, bit for bit. Blocks may be nested."""
+        if not self.attached:
+            yield
+            return
         merged = self.merged
         if merged:
             self.unmerge_adapter()
         self._active.detach()
+        self.attached = False
         try:
             yield
         finally:
             self._active.attach()
+            self.attached = True
             if merged:
                 self.merge_adapter()
 
@@ -154,6 +163,11 @@ class PeftModel(nn.Module):
         `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
         """
         layers = self._active.layers
+        if not self.attached:
+            raise RuntimeError(
+                f"adapter {self.active_adapter!r} is not attached: it is disabled, or unload() or "
+                "merge_and_unload() took it off; get_peft_model() attaches a new one"
+            )
         if self.merged:
             raise RuntimeError(
                 f"adapter {self.active_adapter!r} is merged already: a second merge would add its "
@@ -161,7 +175,8 @@ class PeftModel(nn.Module):
             )
         if safe_merge:
             for path, layer in layers.items():
-                if not torch.isfinite(layer.merged_weight()).all():
+                rounded = layer.merged_weight().to(layer.weight.dtype)  # 16 bits may overflow
+                if not torch.isfinite(rounded).all():
                     raise ValueError(
                         f"merging {self.active_adapter!r} would put NaN or inf into {path}.weight; "
                         "nothing was merged"
@@ -183,7 +198,7 @@ class PeftModel(nn.Module):
             self.merge_adapter(safe_merge)
         for swap in self._active.swaps.values():
             if isinstance(swap.piece, AdaptedLinear):
-                swap.piece.kept = None
+                swap.piece.kept = ()
                 swap.put(swap.base)
         return self._released()
 
@@ -191,12 +206,14 @@ class PeftModel(nn.Module):
         """Take the adapter off and give the untouched base back."""
         if self.merged:
             self.unmerge_adapter()
-        self._active.detach()
+        if self.attached:
+            self._active.detach()
         return self._released()
 
     def _released(self) -> nn.Module:
-        for parameter in self._trained_before:
-            parameter.requires_grad_(True)
+        self.attached = False
+        for name, parameter in self.base_model.named_parameters():
+            parameter.requires_grad_(name in self._trained_before)
         return self.base_model
 
     # --- files ------------------------------------------------------------------------------
@@ -244,7 +261,9 @@ class PeftModel(nn.Module):
         trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
         with self.disable_adapter():
             base = sum(parameter.numel() for parameter in self.base_model.parameters())
-        return trained, base + sum(parameter.numel() for parameter in pieces)
+        places = self._active.swaps.values()  # peft trains a bias in its place: it counts once
+        biases = sum(swap.base.numel() for swap in places if isinstance(swap.base, nn.Parameter))
+        return trained, base + sum(parameter.numel() for parameter in pieces) - biases
 
     def print_trainable_parameters(self) -> None:
         """Print peft's line: trainable params, all params, and their ratio in percent."""
@@ -267,12 +286,12 @@ def build_adapter(
     """An adapter, new or with a file's tensors, under a name that can be a folder's."""
     if not isinstance(config, PeftConfig):
         raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
-    if not re.fullmatch(r"[\w-]+", name) or name == "__base__":
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == "__base__":
         raise ValueError(
             f"adapter_name={name!r} must be letters, digits, '_' and '-': it names a folder "
             "('__base__' means the bare base); choose from: 'default', 'my_task'"
         )
-    adapter = Adapter(model, config)
+    adapter = Adapter(model, config if tensors is None else without_strangers(model, config))
     if tensors is not None:
         adapter.load_state_dict(tensors)
     adapter.requires_grad_(not config.inference_mode)

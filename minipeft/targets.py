@@ -1,12 +1,15 @@
 """Which modules a config means: names by suffix, by regular expression, or "all-linear"."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import nn
 
 from minipeft.adapted import AdaptedLinear, is_linear
 from minipeft.configs import PeftConfig
 from minipeft.errors import nearest
+from minipeft.methods.patterns import names
 
 Patterns = list[str] | str | None
 
@@ -29,16 +32,24 @@ def is_below(path: str, tops: list[str]) -> bool:
 
 
 def expand_all_linear(model: nn.Module, config: PeftConfig) -> list[str]:
-    """Every linear layer but the output head (and, in a classifier, the classification head)."""
+    """Every linear layer but the output head (and, in a classifier, the classification head).
+
+    Attention that reads the weight of its out_proj past the layer's forward keeps it.
+    """
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is None and config.task_type == "SEQ_CLS":
         head = getattr(model, "score", getattr(model, "classifier", None))
-    names = [
-        name for name, layer in model.named_modules() if is_linear(layer) and layer is not head
+    modules = dict(model.named_modules())
+    found = [
+        path
+        for path, layer in modules.items()
+        if path and is_linear(layer) and layer is not head and is_called(modules, path)
     ]
-    if not names:
-        raise ValueError(f"target_modules='all-linear': {type(model).__name__} has no linear layer")
-    return names
+    if not found:
+        raise ValueError(
+            f"target_modules='all-linear': {type(model).__name__} holds no linear layer"
+        )
+    return found
 
 
 def in_chosen_layers(path: str, config: PeftConfig) -> bool:
@@ -63,13 +74,14 @@ def find_targets(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
     wanted = config.target_modules
     if not wanted:
         raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', endings(modules))}")
-    for pattern in [wanted] if isinstance(wanted, str) else wanted:
-        form = pattern if isinstance(wanted, str) else [pattern]
-        if not any(matches(path, form) for path in modules):
-            raise ValueError(
-                f"target_modules={pattern!r} matches no module of {type(model).__name__}; "
-                f"{nearest(pattern, endings(modules))}"
-            )
+    for option, stranger in strangers(modules, config):
+        known = endings(modules)
+        if option == "modules_to_save":
+            known = {path.rpartition(".")[2] for path in modules if path}
+        raise ValueError(
+            f"{option}={stranger!r} matches no module of {type(model).__name__}; "
+            f"{nearest(stranger, known)}"
+        )
     saved = modules_to_save(model, config)
     found = {
         path: module
@@ -96,6 +108,46 @@ def endings(modules: dict[str, nn.Module]) -> set[str]:
     return {path.rpartition(".")[2] for path, module in modules.items() if is_linear(module)}
 
 
+def strangers(modules: dict[str, nn.Module], config: PeftConfig) -> Iterator[tuple[str, str]]:
+    """The names and patterns in a config that match no module, each with its option."""
+    for option in ("target_modules", "exclude_modules"):
+        value = getattr(config, option) or []
+        for name in [value] if isinstance(value, str) else value:
+            form = name if isinstance(value, str) else [name]
+            if not any(matches(path, form) for path in modules):
+                yield option, name
+    for option in ("rank_pattern", "alpha_pattern"):
+        for key in getattr(config, option, {}):
+            if not any(names(key, path) for path in modules):
+                yield option, key
+    for name in config.modules_to_save or []:
+        if not any(matches(path, [name]) for path in modules):
+            yield "modules_to_save", name
+
+
+def without_strangers(model: nn.Module, config: PeftConfig) -> PeftConfig:
+    """A file's config less the names that match nothing.
+
+    peft writes such names: "score" beside "classifier" for every SEQ_CLS model. What the adapter
+    really holds is said by its tensors, and those must all fit.
+    """
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for option, name in strangers(modules, config):
+        value = getattr(config, option)
+        if isinstance(value, dict):
+            rest = {key: number for key, number in value.items() if key != name}
+        else:
+            rest = [] if isinstance(value, str) else [other for other in value if other != name]
+        if rest or option != "target_modules":  # no target at all is an error still
+            config = replace(config, **{option: rest if isinstance(rest, dict) else rest or None})
+    return config
+
+
+def is_called(modules: dict[str, nn.Module], path: str) -> bool:
+    """nn.MultiheadAttention reads out_proj.weight itself and never calls the layer."""
+    return not isinstance(modules[path.rpartition(".")[0]], nn.MultiheadAttention)
+
+
 def check_target(modules: dict[str, nn.Module], path: str, module: nn.Module) -> None:
     """Raise ValueError unless a tuner on this module would be seen by the model."""
     if isinstance(module, AdaptedLinear):
@@ -108,8 +160,12 @@ def check_target(modules: dict[str, nn.Module], path: str, module: nn.Module) ->
             f"target {path!r} is a {type(module).__name__}, not a linear layer; {hint}. To train "
             "it in full, name it in modules_to_save"
         )
-    owner = modules[path.rpartition(".")[0]]
-    if isinstance(owner, nn.MultiheadAttention):
+    if not path:
+        raise ValueError(
+            "target_modules='' is the model itself; put it into another module, such as "
+            "nn.Sequential, so that there is a place for the adapted layer"
+        )
+    if not is_called(modules, path):
         raise ValueError(
             f"target {path!r}: nn.MultiheadAttention reads its weight past the layer's forward, "
             "so an adapter there would do nothing; choose another layer"
@@ -125,17 +181,9 @@ HEADS = {
 
 
 def modules_to_save(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
-    """The modules that are trained in full, outermost first and none inside another.
-
-    Raises ValueError for a name that matches nothing.
-    """
+    """The modules that are trained in full, outermost first and none inside another."""
     modules = dict(model.named_modules())
-    named = list(config.modules_to_save or [])
-    for name in named:
-        if not any(matches(path, [name]) for path in modules):
-            last = {path.rpartition(".")[2] for path in modules if path}
-            raise ValueError(f"modules_to_save={name!r} matches no module; {nearest(name, last)}")
-    wanted = named + HEADS.get(config.task_type, [])
+    wanted = list(config.modules_to_save or []) + HEADS.get(config.task_type, [])
     found: dict[str, nn.Module] = {}
     for path, module in modules.items():
         if matches(path, wanted) and not is_below(path, list(found)):

@@ -6,13 +6,13 @@ Trained: A (r, in) and B (out, r) of each target, r (in + out) numbers; W0 (out,
 """
 
 import math
-import re
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from minipeft.configs import PeftConfig, check_choice
+from minipeft.configs import PeftConfig, check_choice, check_list, check_number, check_regex
+from minipeft.methods.patterns import by_pattern, sortable
 from minipeft.methods.tuner import Tuner, adapter_dtype
 
 
@@ -55,9 +55,12 @@ class LoraConfig(PeftConfig):
     peft_type: ClassVar[str] = "LORA"
 
     def __post_init__(self) -> None:
+        self.check_kinds()
         for name, rank in {"r": self.r, **self.rank_pattern}.items():
             if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
                 raise ValueError(f"rank {name}={rank!r} must be a whole number; the smallest is 1")
+        for name, alpha in {"lora_alpha": self.lora_alpha, **self.alpha_pattern}.items():
+            check_number(name, alpha)
         if not 0 <= self.lora_dropout < 1:
             raise ValueError(f"lora_dropout={self.lora_dropout!r} must be in [0, 1), say 0.05")
         if self.layers_pattern and self.layers_to_transform is None:
@@ -72,6 +75,26 @@ class LoraConfig(PeftConfig):
         check_choice("bias", self.bias, ["none", "all", "lora_only"])
         check_choice("init_lora_weights", self.init_lora_weights, [True, False, "gaussian"])
 
+    def check_kinds(self) -> None:
+        """Raise ValueError for an option that isn't of the kind the docstring says."""
+        check_number("lora_dropout", self.lora_dropout)
+        check_list("modules_to_save", self.modules_to_save, str)
+        if type(self.layers_to_transform) is not int:
+            check_list("layers_to_transform", self.layers_to_transform, int)
+        for name in ("target_modules", "exclude_modules", "layers_pattern"):
+            value = getattr(self, name)
+            check_regex(name, value) if isinstance(value, str) else check_list(name, value, str)
+        for name in ("rank_pattern", "alpha_pattern"):
+            if not isinstance(getattr(self, name), dict):
+                raise ValueError(f"{name}={getattr(self, name)!r} must be {{name or regex: value}}")
+            for key in getattr(self, name):
+                check_regex(name, key)
+
+    def fitted(self, paths: list[str]) -> Self:
+        """The same ranks and alphas for these layers, in patterns that a file can hold."""
+        ranks, alphas = sortable(self.rank_pattern, paths), sortable(self.alpha_pattern, paths)
+        return replace(self, rank_pattern=ranks, alpha_pattern=alphas)
+
     def tuner(self, path: str, in_features: int, out_features: int, weight: Tensor) -> "LoraTuner":
         """The tuner for the layer called `path`, its rank and alpha as the patterns say."""
         r = by_pattern(self.rank_pattern, path, self.r)
@@ -84,12 +107,6 @@ class LoraConfig(PeftConfig):
         tuner = LoraTuner(in_features, out_features, r, alpha, self.lora_dropout, self.use_rslora)
         tuner.reset(self.init_lora_weights)
         return tuner.to(device=weight.device, dtype=adapter_dtype(weight))
-
-
-def by_pattern(pattern: dict[str, float], path: str, otherwise: float) -> float:
-    """The value of the first key that matches the end of `path` after a dot, as peft reads them."""
-    hits = (value for key, value in pattern.items() if re.match(rf"(.*\.)?({key})$", path))
-    return next(hits, otherwise)
 
 
 class LoraTuner(Tuner):
