@@ -1,0 +1,275 @@
+"""Adapter folders go both ways between Hugging Face peft and minipeft, logits equal to 1e-5."""
+
+import json
+import warnings
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import minipeft
+
+from .models import FAMILIES, build, logits
+from .peers import (
+    assert_equal,
+    quiet,
+    scramble,
+    trained_by_peft,
+    trained_by_us,
+    twins,
+    wrap_theirs,
+)
+
+WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+
+
+def options_for(family: str, case: str) -> dict:
+    """The cases of the exchange, phrased for a family."""
+    suffixes, head = list(FAMILIES[family].targets), FAMILIES[family].head
+    norm = FAMILIES[family].norm
+    cases = {
+        "plain": {},
+        "all-linear": {"target_modules": "all-linear"},
+        "rslora": {"use_rslora": True, "lora_alpha": 6},
+        "patterns": {
+            "rank_pattern": {suffixes[0]: 1, rf".*\.1\..*{suffixes[2]}": 5},
+            "alpha_pattern": {suffixes[1]: 2.5},
+        },
+        "regex": {"target_modules": FAMILIES[family].regex},
+        "biases of targets": {"bias": "lora_only"},
+        "all biases": {"bias": "all"},
+        "head saved": {"modules_to_save": [head]},
+        "norms saved": {"modules_to_save": [norm]},
+        "head and all biases": {"modules_to_save": [head], "bias": "all"},
+        "some layers": {"layers_to_transform": [0, 2], "layers_pattern": FAMILIES[family].layers},
+        "excluded": {"exclude_modules": [suffixes[1]]},
+        "gaussian": {"init_lora_weights": "gaussian", "lora_dropout": 0.1},
+    }
+    return {"r": 3, "lora_alpha": 5, "target_modules": suffixes} | cases[case]
+
+
+CASES = [
+    *("plain", "all-linear", "rslora", "patterns", "regex", "biases of targets", "all biases"),
+    *("head saved", "norms saved", "head and all biases", "some layers", "excluded", "gaussian"),
+]
+
+
+def open_in_peft(base: torch.nn.Module, folder: Path, adapter: str = "default") -> peft.PeftModel:
+    """Open with peft, whose loading is not strict: a complaint in a warning is a failure here."""
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        model = peft.PeftModel.from_pretrained(base, folder, adapter_name=adapter)
+    for complaint in complaints:
+        text = str(complaint.message)
+        assert "adapter keys" not in text and "keyword arguments" not in text, text
+    return model.eval()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_ours_opens_in_peft(family, case, tmp_path):
+    pair = twins(family, options_for(family, case), torch.float32)
+    pair.ours.save_pretrained(tmp_path)
+    theirs = open_in_peft(build(family), tmp_path)
+    assert_equal(logits(theirs), logits(pair.ours), 1e-5, "opened in peft")
+    assert_equal(logits(theirs), logits(pair.theirs), 1e-5, "peft's own")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_theirs_opens_here(family, case, tmp_path):
+    pair = twins(family, options_for(family, case), torch.float32)
+    pair.theirs.save_pretrained(tmp_path)
+    ours = minipeft.PeftModel.from_pretrained(build(family), tmp_path)
+    assert_equal(logits(ours.eval()), logits(pair.theirs), 1e-5, "opened here")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_files_hold_the_same(family, case, tmp_path):
+    """Same names, shapes, types and bits in the weights; same metadata."""
+    pair = twins(family, options_for(family, case), torch.float32)
+    pair.ours.save_pretrained(tmp_path / "ours")
+    with quiet():
+        pair.theirs.save_pretrained(tmp_path / "theirs")
+    ours, theirs = (load_file(tmp_path / side / WEIGHTS) for side in ("ours", "theirs"))
+    unread = unread_by_peft(family, case, set(theirs) - set(ours))
+    assert sorted(ours) == sorted(set(theirs) - unread)
+    for name, values in ours.items():
+        assert values.dtype == theirs[name].dtype and torch.equal(values, theirs[name]), name
+    with safe_open(tmp_path / "ours" / WEIGHTS, "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def unread_by_peft(family: str, case: str, extra: set[str]) -> set[str]:
+    """Keys that peft writes and never reads.
+
+    With bias="all" it takes every entry of the state dict whose name ends in ".bias", and so also
+    the untrained bias that a module in modules_to_save had before
+    (peft/tuners/tuners_utils.py, `_get_learnable_bias_state_dict`): `...original_module.bias`, and
+    the trained one a second time under the wrapper's name.
+    """
+    if case != "head and all biases":
+        return set()
+    return {name for name in extra if ".original_module." in name or ".modules_to_save." in name}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_config_says_the_same_to_peft(family, case, tmp_path):
+    pair = twins(family, options_for(family, case), torch.float32)
+    pair.ours.save_pretrained(tmp_path / "ours")
+    with quiet():
+        pair.theirs.save_pretrained(tmp_path / "theirs")
+    ours, theirs = (peft.PeftConfig.from_pretrained(tmp_path / s) for s in ("ours", "theirs"))
+    assert type(ours) is peft.LoraConfig
+    changed = {k: v for k, v in ours.to_dict().items() if v != theirs.to_dict()[k]}
+    changed.pop("auto_mapping", None)  # peft's note of the model's class; nothing reads it for LoRA
+    if case == "all-linear":  # either side may write the names out in its own way
+        changed.pop("target_modules", None)
+    if case == "norms saved":  # we write whole names: peft's match by bare endings is greedy
+        changed.pop("modules_to_save", None)
+    assert not changed
+    text = (tmp_path / "ours" / CONFIG).read_text()
+    assert json.loads(text)["inference_mode"] is True
+    assert text.rstrip() == json.dumps(json.loads(text), indent=2, sort_keys=True)
+
+
+@pytest.mark.parametrize("direction", ["ours to theirs", "theirs to ours"])
+def test_a_classifier_takes_its_head_along(direction, tmp_path):
+    options = {"r": 3, "target_modules": ["query", "value"], "task_type": "SEQ_CLS"}
+    pair = twins("bert", options, torch.float32)
+    if direction == "ours to theirs":
+        pair.ours.save_pretrained(tmp_path)
+        opened = open_in_peft(build("bert"), tmp_path)
+    else:
+        pair.theirs.save_pretrained(tmp_path)
+        opened = minipeft.PeftModel.from_pretrained(build("bert"), tmp_path)
+    assert_equal(logits(opened.eval()), logits(pair.theirs), 1e-5, direction)
+
+
+@pytest.mark.parametrize("adapter", ["default", "french", "law-2_b"])
+def test_other_names_live_in_subfolders(family, adapter, tmp_path):
+    pair = twins(family, options_for(family, "plain"), torch.float32, adapter)
+    pair.ours.save_pretrained(tmp_path / "ours")
+    pair.theirs.save_pretrained(tmp_path / "theirs")
+    ours, theirs = (
+        side if adapter == "default" else side / adapter
+        for side in (tmp_path / "ours", tmp_path / "theirs")
+    )
+    assert (ours / WEIGHTS).read_bytes()  # the same place in both
+    in_peft = open_in_peft(build(family), ours, "any")
+    here = minipeft.PeftModel.from_pretrained(build(family), theirs, adapter_name="other")
+    assert_equal(logits(in_peft), logits(pair.theirs), 1e-5, "opened in peft")
+    assert_equal(logits(here.eval()), logits(pair.theirs), 1e-5, "opened here")
+    assert here.active_adapter == "other"
+
+
+def test_patterns_that_overlap_survive_the_file(family, tmp_path):
+    """Of two keys that name one layer the first counts, and a file's keys are sorted.
+
+    peft sorts them, too (peft/config.py: `json.dumps(..., sort_keys=True)`), and then refuses its
+    own file. Ours writes such a pattern out layer by layer: it opens on both sides.
+    """
+    first = FAMILIES[family].targets[0]
+    options = options_for(family, "plain") | {
+        "rank_pattern": {first: 1, r".*\.2\..*": 5},
+        "alpha_pattern": {r".*\.2\..*": 4, ".*": 2},
+    }
+    pair = twins(family, options, torch.float32)
+    pair.theirs.save_pretrained(tmp_path / "theirs")
+    with quiet(), pytest.raises(RuntimeError, match="size mismatch"):
+        peft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
+    pair.ours.save_pretrained(tmp_path / "ours")
+    expected = logits(pair.theirs)
+    assert_equal(logits(open_in_peft(build(family), tmp_path / "ours")), expected, 1e-5, "peft")
+    here = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "ours")
+    assert_equal(logits(here.eval()), expected, 1e-5, "here")
+
+
+def test_a_file_of_peft_with_names_that_match_nothing(tmp_path):
+    """peft wants one name of a list to match; the tensors say what the adapter really holds."""
+    options = {
+        "r": 3,
+        "target_modules": ["q_proj", "query_key_value", "v_proj"],
+        "exclude_modules": ["lm_haed"],
+        "modules_to_save": ["lm_head", "score"],
+        "rank_pattern": {"query": 2},
+    }
+    theirs = wrap_theirs(build("llama"), options).eval()
+    scramble(trained_by_peft(theirs))
+    with quiet():
+        theirs.save_pretrained(tmp_path)
+    ours = minipeft.PeftModel.from_pretrained(build("llama"), tmp_path)
+    assert_equal(logits(ours), logits(theirs), 1e-5, "opened here")
+
+
+def several(family: str):
+    """Three adapters of different shapes in each library, with the same values."""
+    pair = twins(family, options_for(family, "plain"), torch.float32)
+    for seed, (name, case) in enumerate({"french": "patterns", "law": "head saved"}.items()):
+        options = options_for(family, case)
+        pair.ours.add_adapter(name, minipeft.LoraConfig(**options))
+        pair.theirs.add_adapter(name, peft.LoraConfig(**options))
+        pair.ours.set_adapter(name)
+        pair.theirs.set_adapter(name)
+        ours, theirs = pair.trained()
+        scramble(theirs, seed=10 + seed)
+        assert sorted(ours) == sorted(theirs)
+        with torch.no_grad():
+            for key, values in theirs.items():
+                ours[key].copy_(values)
+    return pair
+
+
+def test_several_adapters_at_once(family, tmp_path):
+    pair = several(family)
+    pair.ours.save_pretrained(tmp_path / "ours")
+    with quiet():
+        pair.theirs.save_pretrained(tmp_path / "theirs")
+    opened = open_in_peft(build(family), tmp_path / "ours")
+    here = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
+    for name in ("french", "law"):
+        opened.load_adapter(tmp_path / "ours" / name, name)
+        here.load_adapter(tmp_path / "theirs" / name, name)
+    for name in ("law", "default", "french"):
+        for model in (pair.ours, pair.theirs, opened, here):
+            model.set_adapter(name)
+        expected = logits(pair.theirs)
+        for model in (pair.ours, opened.eval(), here.eval()):
+            assert_equal(logits(model), expected, 1e-5, name)
+
+
+def test_selected_adapters_alone_are_saved(tmp_path):
+    pair = several("llama")
+    pair.ours.save_pretrained(tmp_path, selected_adapters=["french"])
+    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
+    assert [name for name in files if not name.endswith(".md")] == [
+        f"french/{CONFIG}",
+        f"french/{WEIGHTS}",
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_files(family, dtype, tmp_path):
+    """A file of 16-bit tensors: both libraries widen the adapter to fp32 and give equal logits."""
+    pair = twins(family, options_for(family, "head saved"), torch.float32)
+    pair.ours.to(dtype)
+    pair.theirs.to(dtype)
+    pair.ours.save_pretrained(tmp_path / "ours")
+    pair.theirs.save_pretrained(tmp_path / "theirs")
+    for side in ("ours", "theirs"):
+        assert {v.dtype for v in load_file(tmp_path / side / WEIGHTS).values()} == {dtype}
+        ours = minipeft.PeftModel.from_pretrained(build(family), tmp_path / side, is_trainable=True)
+        theirs = peft.PeftModel.from_pretrained(build(family), tmp_path / side, is_trainable=True)
+        assert_equal(logits(ours.eval()), logits(theirs.eval()), 1e-5, side)
+        assert {v.dtype for v in trained_by_us(ours).values()} == {
+            v.dtype for v in trained_by_peft(theirs).values()
+        }
+
+
+def test_a_bf16_base_reads_an_fp32_file(family, tmp_path):
+    pair = twins(family, options_for(family, "plain"), torch.float32)
+    pair.theirs.save_pretrained(tmp_path)
+    ours = minipeft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
+    theirs = peft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
+    assert_equal(logits(ours.eval()), logits(theirs.eval()), 1e-5, "bf16 base")
