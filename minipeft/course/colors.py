@@ -9,7 +9,7 @@ from ..errors import nearest
 
 _COLORS = {
     # the base, full fine-tuning, and what nothing can beat
-    "base": "#7F7F7F",
+    "base": "#666666",
     "full": "#000000",
     "floor": "#9A9A9A",
     "training": "#0072B2",
@@ -37,9 +37,9 @@ _COLORS = {
     "partial": "#8C2D4F",
     # quantization: purples
     "int8": "#B9A5D6",
-    "nf4": "#7B4FA3",
-    "fp4": "#4A2570",
-    "qlora": "#7B4FA3",
+    "nf4": "#4A2570",
+    "fp4": "#8E5BB5",
+    "qlora": "#4A2570",
     # parts of a picture
     "first": "#0072B2",
     "second": "#E69F00",

@@ -1,9 +1,9 @@
 """`figure`: pictures with words. Each has alt text and a digest of its data.
 
-JupyterLab gives an output image no alt attribute, nbconvert reads it from the output's metadata.
-So the text goes into the metadata and is printed under the picture as well. The digest serves
-screen readers, people who cannot see the difference between two curves, and the tests, which
-compare it in place of pixels.
+JupyterLab gives an output image no alt attribute; nbconvert's classic pages read one from the
+output's metadata. So the text goes there, and is printed under the picture as well. The digest
+serves screen readers, people who cannot see the difference between two curves, and the tests,
+which compare it in place of pixels.
 """
 
 import io
@@ -140,9 +140,9 @@ def label_lines(ax, gap: float = 0.06) -> None:
     ends = [(line, y[-1]) for line, x, y in ends if len(x) and not line.get_label().startswith("_")]
     ax.get_xlim(), ax.get_ylim()  # matplotlib sets the limits only when asked
     to_axis = ax.transData + ax.transAxes.inverted()
-    places = sorted((float(to_axis.transform((0, y))[1]), line) for line, y in ends)
+    places = [(float(to_axis.transform((0, y))[1]), line) for line, y in ends]
     below = -math.inf
-    for height, line in places:
+    for height, line in sorted(places, key=lambda place: place[0]):
         height = below = max(height, below + gap)
         ax.annotate(
             line.get_label(),

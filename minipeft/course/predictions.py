@@ -142,16 +142,21 @@ def _entries() -> list[dict]:
 
 
 def _is_hit(guess, truth, tolerance: float) -> bool:
-    if isinstance(guess, str) or isinstance(truth, str):
+    if _in_words(guess, truth):
         return str(guess).strip().casefold() == str(truth).strip().casefold()
     return abs(guess - truth) <= tolerance * abs(truth) + 1e-12
+
+
+def _in_words(*values) -> bool:
+    """Whether one of the values is a text or yes/no, which is right or wrong, never close."""
+    return any(isinstance(value, str | bool) for value in values)
 
 
 def _distance(guess, truth, tolerance: float) -> str:
     """In words, how far the guess is from the truth."""
     if _is_hit(guess, truth, tolerance):
-        return "right" if guess == truth or isinstance(guess, str) else "close enough"
-    if isinstance(guess, str) or isinstance(truth, str):
+        return "right" if guess == truth or _in_words(guess, truth) else "close enough"
+    if _in_words(guess, truth):
         return "not this time"
     if truth == 0 or guess == 0 or (guess < 0) != (truth < 0):
         return f"off by {rounded(abs(guess - truth))}"

@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .batches import IGNORED
 from .history import History
 from .progress import Progress
-
-IGNORED = -100
 
 
 def token_losses(model: nn.Module, input_ids, labels) -> tuple[torch.Tensor, torch.Tensor]:

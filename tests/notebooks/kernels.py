@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import nbval.kernel
 from jupyter_client.manager import KernelManager
@@ -17,12 +18,12 @@ def isolate() -> None:
     kernels wait for each other. Two test processes could be given the same free port; a Unix
     socket has a name of its own.
     """
-    os.environ["IPYTHONDIR"] = os.path.join(_folder.name, "ipython")
-    os.environ["JUPYTER_RUNTIME_DIR"] = os.path.join(_folder.name, "runtime")
+    os.environ["IPYTHONDIR"] = str(Path(_folder.name, "ipython"))
+    os.environ["JUPYTER_RUNTIME_DIR"] = str(Path(_folder.name, "runtime"))
     if sys.platform != "win32":
         nbval.kernel.KernelManager = _with_unix_sockets
 
 
 def _with_unix_sockets(**options) -> KernelManager:
     folder = tempfile.mkdtemp(dir=_folder.name)
-    return KernelManager(transport="ipc", ip=os.path.join(folder, "k"), **options)
+    return KernelManager(transport="ipc", ip=str(Path(folder, "k")), **options)
