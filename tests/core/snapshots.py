@@ -1,9 +1,10 @@
-"""A model's state before and after: bits, identities, flags. What an error must leave alone."""
+"""What an error must say, and what it must leave alone: a model's bits, identities and flags."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -52,3 +53,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     before = take(model)
     yield
     assert_unchanged(model, before)
+
+
+def assert_says(error: pytest.ExceptionInfo, *words: str) -> None:
+    """The message names every one of these; and it is a sentence, not a bare key."""
+    message = str(error.value)
+    for word in words:
+        assert word in message, f"{word!r} is not in {message!r}"
+    assert len(message) > 20

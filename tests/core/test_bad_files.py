@@ -12,8 +12,7 @@ import minipeft
 
 from .models import build, toy
 from .peers import quiet, scramble, trained_by_us, wrap_ours, wrap_theirs
-from .snapshots import unchanged
-from .test_bad_configs import assert_says
+from .snapshots import assert_says, unchanged
 
 WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 OPTIONS = {

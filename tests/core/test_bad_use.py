@@ -8,8 +8,7 @@ import minipeft
 
 from .models import TOKENS, toy
 from .peers import scramble, trained_by_us, wrap_ours
-from .snapshots import unchanged
-from .test_bad_configs import assert_says
+from .snapshots import assert_says, unchanged
 
 OPTIONS = {
     "r": 2,

@@ -1,8 +1,6 @@
 """Adapter folders go both ways between Hugging Face peft and minipeft, logits equal to 1e-5."""
 
 import json
-import warnings
-from pathlib import Path
 
 import peft
 import pytest
@@ -12,6 +10,7 @@ from safetensors.torch import load_file
 
 import minipeft
 
+from .exchange import CONFIG, WEIGHTS, open_in_peft, options_for
 from .models import FAMILIES, build, logits
 from .peers import (
     assert_equal,
@@ -23,49 +22,10 @@ from .peers import (
     wrap_theirs,
 )
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-
-
-def options_for(family: str, case: str) -> dict:
-    """The cases of the exchange, phrased for a family."""
-    suffixes, head = list(FAMILIES[family].targets), FAMILIES[family].head
-    norm = FAMILIES[family].norm
-    cases = {
-        "plain": {},
-        "all-linear": {"target_modules": "all-linear"},
-        "rslora": {"use_rslora": True, "lora_alpha": 6},
-        "patterns": {
-            "rank_pattern": {suffixes[0]: 1, rf".*\.1\..*{suffixes[2]}": 5},
-            "alpha_pattern": {suffixes[1]: 2.5},
-        },
-        "regex": {"target_modules": FAMILIES[family].regex},
-        "biases of targets": {"bias": "lora_only"},
-        "all biases": {"bias": "all"},
-        "head saved": {"modules_to_save": [head]},
-        "norms saved": {"modules_to_save": [norm]},
-        "head and all biases": {"modules_to_save": [head], "bias": "all"},
-        "some layers": {"layers_to_transform": [0, 2], "layers_pattern": FAMILIES[family].layers},
-        "excluded": {"exclude_modules": [suffixes[1]]},
-        "gaussian": {"init_lora_weights": "gaussian", "lora_dropout": 0.1},
-    }
-    return {"r": 3, "lora_alpha": 5, "target_modules": suffixes} | cases[case]
-
-
 CASES = [
     *("plain", "all-linear", "rslora", "patterns", "regex", "biases of targets", "all biases"),
     *("head saved", "norms saved", "head and all biases", "some layers", "excluded", "gaussian"),
 ]
-
-
-def open_in_peft(base: torch.nn.Module, folder: Path, adapter: str = "default") -> peft.PeftModel:
-    """Open with peft, whose loading is not strict: a complaint in a warning is a failure here."""
-    with warnings.catch_warnings(record=True) as complaints:
-        warnings.simplefilter("always")
-        model = peft.PeftModel.from_pretrained(base, folder, adapter_name=adapter)
-    for complaint in complaints:
-        text = str(complaint.message)
-        assert "adapter keys" not in text and "keyword arguments" not in text, text
-    return model.eval()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -147,23 +107,6 @@ def test_a_classifier_takes_its_head_along(direction, tmp_path):
     assert_equal(logits(opened.eval()), logits(pair.theirs), 1e-5, direction)
 
 
-@pytest.mark.parametrize("adapter", ["default", "french", "law-2_b"])
-def test_other_names_live_in_subfolders(family, adapter, tmp_path):
-    pair = twins(family, options_for(family, "plain"), torch.float32, adapter)
-    pair.ours.save_pretrained(tmp_path / "ours")
-    pair.theirs.save_pretrained(tmp_path / "theirs")
-    ours, theirs = (
-        side if adapter == "default" else side / adapter
-        for side in (tmp_path / "ours", tmp_path / "theirs")
-    )
-    assert (ours / WEIGHTS).read_bytes()  # the same place in both
-    in_peft = open_in_peft(build(family), ours, "any")
-    here = minipeft.PeftModel.from_pretrained(build(family), theirs, adapter_name="other")
-    assert_equal(logits(in_peft), logits(pair.theirs), 1e-5, "opened in peft")
-    assert_equal(logits(here.eval()), logits(pair.theirs), 1e-5, "opened here")
-    assert here.active_adapter == "other"
-
-
 def test_patterns_that_overlap_survive_the_file(family, tmp_path):
     """Of two keys that name one layer the first counts, and a file's keys are sorted.
 
@@ -201,52 +144,6 @@ def test_a_file_of_peft_with_names_that_match_nothing(tmp_path):
         theirs.save_pretrained(tmp_path)
     ours = minipeft.PeftModel.from_pretrained(build("llama"), tmp_path)
     assert_equal(logits(ours), logits(theirs), 1e-5, "opened here")
-
-
-def several(family: str):
-    """Three adapters of different shapes in each library, with the same values."""
-    pair = twins(family, options_for(family, "plain"), torch.float32)
-    for seed, (name, case) in enumerate({"french": "patterns", "law": "head saved"}.items()):
-        options = options_for(family, case)
-        pair.ours.add_adapter(name, minipeft.LoraConfig(**options))
-        pair.theirs.add_adapter(name, peft.LoraConfig(**options))
-        pair.ours.set_adapter(name)
-        pair.theirs.set_adapter(name)
-        ours, theirs = pair.trained()
-        scramble(theirs, seed=10 + seed)
-        assert sorted(ours) == sorted(theirs)
-        with torch.no_grad():
-            for key, values in theirs.items():
-                ours[key].copy_(values)
-    return pair
-
-
-def test_several_adapters_at_once(family, tmp_path):
-    pair = several(family)
-    pair.ours.save_pretrained(tmp_path / "ours")
-    with quiet():
-        pair.theirs.save_pretrained(tmp_path / "theirs")
-    opened = open_in_peft(build(family), tmp_path / "ours")
-    here = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
-    for name in ("french", "law"):
-        opened.load_adapter(tmp_path / "ours" / name, name)
-        here.load_adapter(tmp_path / "theirs" / name, name)
-    for name in ("law", "default", "french"):
-        for model in (pair.ours, pair.theirs, opened, here):
-            model.set_adapter(name)
-        expected = logits(pair.theirs)
-        for model in (pair.ours, opened.eval(), here.eval()):
-            assert_equal(logits(model), expected, 1e-5, name)
-
-
-def test_selected_adapters_alone_are_saved(tmp_path):
-    pair = several("llama")
-    pair.ours.save_pretrained(tmp_path, selected_adapters=["french"])
-    files = sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file())
-    assert [name for name in files if not name.endswith(".md")] == [
-        f"french/{CONFIG}",
-        f"french/{WEIGHTS}",
-    ]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

@@ -35,7 +35,7 @@ def configurations(draw) -> tuple[str, dict]:
     return name, options
 
 
-@settings(settings.get_profile("core"), max_examples=60)
+@settings(max_examples=60)
 @given(configurations())
 def test_any_configuration(configuration):
     family, options = configuration
