@@ -67,7 +67,6 @@ class LabServer:
     def _command(self) -> list[str]:
         flags = [
             "--no-browser",
-            "--allow-root",
             "--ip=127.0.0.1",
             f"--port={self.port}",
             "--port-retries=0",
