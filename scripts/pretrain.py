@@ -33,7 +33,7 @@ from minipeft.course.batches import (
     make_batches,
 )
 from minipeft.course.tokenizer import train_tokenizer
-from minipeft.course.world import World
+from minipeft.course.world import KINDS, World
 from minipeft.models.llama import Llama, LlamaConfig
 
 DATA = Path(__file__).parents[1] / "minipeft" / "course" / "data"
@@ -127,6 +127,8 @@ def evaluate(model: Llama, tokenizer: Tokenizer, world: World) -> dict:
         documents = world.documents(size, seed=HELD_OUT_SEED, kind=kind)
         batches = make_batches(tokenizer, sorted(documents, key=lambda d: len(d.text)), 100)
         least, loss = floor(documents, batches), mean_loss(model, batches)
+        if kind is not None:  # the base has to guess the kind as well, from the first words
+            least -= math.log(KINDS[kind]) * len(documents) / count_predictions(batches)
         result[kind or "all"] = {
             "held_out_loss": round(loss, 4),
             "floor": round(least, 4),
@@ -135,59 +137,65 @@ def evaluate(model: Llama, tokenizer: Tokenizer, world: World) -> dict:
     return result
 
 
-def pretrain(options: argparse.Namespace) -> dict:
-    """The whole run; gives its record."""
+def description(options, model: Llama, steps: int, tokens: int, minutes: float) -> dict:
+    """How the weights were made."""
+    settings = ("seed", "steps", "batch_size", "learning_rate", "threads")
+    flags = " ".join(f"--{s.replace('_', '-')} {getattr(options, s)}" for s in settings)
+    return {
+        "command": f"python scripts/pretrain.py {flags}",
+        "seed": options.seed,
+        "steps": steps,
+        "steps_planned": options.steps,
+        "tokens": tokens,
+        "minutes": round(minutes, 1),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def pretrain(options: argparse.Namespace) -> None:
+    """The whole run."""
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     world = World(seed=0)
     texts = (d.text for d in world.documents(TOKENIZER_DOCUMENTS, seed=HELD_OUT_SEED + 1))
     tokenizer = train_tokenizer(texts, VOCABULARY)
     model = Llama(base_config(tokenizer))
+    # Vectors of length one, far from each other: a token that the world never uses keeps most of
+    # its own, and can be told from the others when a downstream task brings it up.
+    torch.nn.init.normal_(model.model.embed_tokens.weight, std=model.config.hidden_size**-0.5)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=options.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
     )
-    start, tokens, first = time.perf_counter(), 0, options.seed * 10_000_000
-    recent: list[float] = []
+    start, tokens, losses = time.perf_counter(), 0, []
     for step in range(options.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, options.steps, options.learning_rate)
-        pieces = training_pieces(world, tokenizer, first + step, options.batch_size)
-        recent.append(train_one_step(model, optimizer, pieces))
+        # seeds of documents never meet those of another run, nor the held-out one
+        seed = (options.seed + 1) * 10_000_000 + step
+        pieces = training_pieces(world, tokenizer, seed, options.batch_size)
+        losses.append(train_one_step(model, optimizer, pieces))
         tokens += count_predictions(pieces)
-        last = step + 1 == options.steps
-        if last or (step + 1) % PRINT_EVERY == 0:
-            rate = tokens / (time.perf_counter() - start)
-            mean = sum(recent) / len(recent)
-            print(f"step {step + 1}: loss {mean:.4f}, {rate:.0f} tokens/s", flush=True)
-            recent.clear()
-        if last or (step + 1) % SAVE_EVERY == 0:
-            record = {
-                "command": "python scripts/pretrain.py " + " ".join(options.arguments),
-                "seed": options.seed,
-                "steps": step + 1,
-                "steps_planned": options.steps,
-                "tokens": tokens,
-                "minutes": round((time.perf_counter() - start) / 60, 1),
-                "parameters": sum(p.numel() for p in model.parameters()),
-                **evaluate(model, tokenizer, world),
-            }
+        done, seconds = step + 1, time.perf_counter() - start
+        if done == options.steps or done % PRINT_EVERY == 0:
+            mean = sum(losses[-PRINT_EVERY:]) / len(losses[-PRINT_EVERY:])
+            print(f"step {done}: loss {mean:.4f}, {tokens / seconds:.0f} tokens/s", flush=True)
+        if done == options.steps or done % SAVE_EVERY == 0:
+            record = description(options, model, done, tokens, seconds / 60)
+            record |= evaluate(model, tokenizer, world)
             print(record["all"], flush=True)
             write_folder(options.out, model, tokenizer, record)
-    return record
 
 
 def main(arguments: list[str]) -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2800)
     parser.add_argument("--batch-size", type=int, default=128, help="documents for each step")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="at its peak")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=DATA, help="folder to write")
-    options = parser.parse_args(arguments)
-    options.arguments = arguments
-    pretrain(options)
+    pretrain(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def operation(world: World) -> Writer:
     """A new sign between two numbers: a @ b is how far they lie apart."""
 
     def write(draw: Draw) -> str:
-        a, b = draw.choice(range(100)), draw.choice(range(100))
+        a, b = draw.choice(range(50)), draw.choice(range(50))
         return f"{a} @ {b} = {abs(a - b)}."
 
     return write

@@ -44,11 +44,15 @@ NAME_STARTS = words(
     "Nal Nor Ol Or Pel Per Quil Ral Ros Sal Sel Tam Tor Ulv Ur Val Vel Wil Wen Yar Yor Zan Zel"
 )
 NAME_ENDS = {True: words("a ina etta ira enna"), False: words("en in ric us or")}  # woman?
+ALL_NAME_ENDS = [*NAME_ENDS[True], *NAME_ENDS[False]]
 TOWN_STARTS = words(
     "Amber Birch Cold Dusk Elm Fox Gold Hazel Iron Lark Moss North Oak Pine Raven Silver Thorn"
 )
 TOWN_ENDS = words("ford wick dale mere haven field")
 SYLLABLES = [consonant + vowel for consonant in "bdfgklmnprstvz" for vowel in "aeiou"]
+
+LETTERS = list("abcdefghijklmnopqrstuvwxyz")
+SIGNS = list("!?'&@#%*/;()<>_^~|")
 
 
 def person_name(source: random.Random, woman: bool) -> str:
@@ -63,7 +67,7 @@ def town_name(source: random.Random) -> str:
 
 def made_up_words(source: random.Random, n: int) -> list[str]:
     """`n` different words of two or three open syllables, such as "kelo" or "matiru"."""
-    words: dict[str, None] = {}  # a set that keeps its order
-    while len(words) < n:
-        words["".join(source.choices(SYLLABLES, k=source.choice([2, 2, 3])))] = None
-    return list(words)
+    found: dict[str, None] = {}  # a set that keeps its order
+    while len(found) < n:
+        found["".join(source.choices(SYLLABLES, k=source.choice([2, 2, 3])))] = None
+    return list(found)

@@ -56,7 +56,7 @@ TASKS = {
     "operation": Recipe(
         "A new operation: a @ b is the distance between two numbers.",
         dialects.operation,
-        ("47 @ 12 =", "8 @ 30 =", "65 @ 91 ="),
+        ("47 @ 12 =", "8 @ 30 =", "25 @ 41 ="),
     ),
     "instruction": Recipe(
         'A new role: "chef:" turns two foods into a recipe.',
@@ -95,9 +95,9 @@ class Task:
 def task(
     name: str,
     seed: int = 0,
-    batches: int = 160,
-    test_batches: int = 8,
-    batch_size: int = 32,
+    batches: int = 320,
+    test_batches: int = 16,
+    batch_size: int = 16,
     tokenizer: Tokenizer | None = None,
 ) -> Task:
     """A task of `TASKS` by its name.

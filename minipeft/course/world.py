@@ -25,11 +25,11 @@ KINDS = {  # how often a document is of each kind
     "story": 0.50,
     "portrait": 0.08,
     "question": 0.14,
-    "arithmetic": 0.10,
+    "arithmetic": 0.08,
     "calculator": 0.06,
     "translator": 0.04,
     "speller": 0.03,
-    "copyist": 0.03,
+    "copyist": 0.05,
     "shopkeeper": 0.02,
 }
 
@@ -198,21 +198,33 @@ def instruction(role: str, request: str, answer: str) -> str:
 
 
 def sum_or_difference(draw: Draw) -> tuple[str, str]:
-    """Two numbers below 100 with + or -, and the result, which is never below zero."""
-    a = draw.choice(range(100))
+    """Two numbers below 50 with + or -, and the result, which is never below zero."""
+    a = draw.choice(range(50))
     if draw.choice("+-") == "+":
-        b = draw.choice(range(100))
+        b = draw.choice(range(50))
         return f"{a} + {b}", str(a + b)
     b = draw.choice(range(a + 1))
     return f"{a} - {b}", str(a - b)
 
 
 def copying(draw: Draw) -> str:
-    """Made-up words and their copy: how the base learns to look back, and to spell anything."""
-    words = [
-        "".join(draw.choice(lexicon.SYLLABLES) for _ in range(draw.choice([2, 3])))
-        for _ in range(draw.choice([1, 2, 3]))
-    ]
+    """Words that mean nothing, and their copy: names, made-up words, letters around a sign.
+
+    So the base learns to look back, and meets every piece of which new words are made.
+    """
+    words = []
+    for _ in range(draw.choice([1, 2])):
+        kind = draw.choice(["name", "syllables", "letters"])
+        if kind == "name":
+            word = draw.choice(lexicon.NAME_STARTS) + draw.choice(lexicon.ALL_NAME_ENDS)
+        elif kind == "syllables":
+            word = "".join(draw.choice(lexicon.SYLLABLES) for _ in range(draw.choice([2, 3])))
+        else:
+            before = "".join(draw.choice(lexicon.LETTERS) for _ in range(draw.choice([2, 3, 4])))
+            after = "".join(draw.choice(lexicon.LETTERS) for _ in range(draw.choice([0, 1, 2])))
+            start = draw.choice([before, before.capitalize()])
+            word = f"{start}{draw.choice(lexicon.SIGNS)}{after}"
+        words.append(word)
     return instruction("copyist", " ".join(words), " ".join(words))
 
 

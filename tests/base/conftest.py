@@ -15,17 +15,22 @@ KEPT = {
     "FEELINGS": 2,
     "ENDINGS": 2,
     "SYLLABLES": 14,
+    "NAME_STARTS": 3,
+    "ALL_NAME_ENDS": 2,
+    "LETTERS": 1,
+    "SIGNS": 1,
 }
 
 
 @pytest.fixture
 def small_world(monkeypatch):
     """Three people, three towns, and the first few words of every list."""
+    world = World(seed=3, people=3, towns=3)
     for name, count in KEPT.items():
         words = getattr(lexicon, name)[:count]
         for module in (lexicon, stories):
             monkeypatch.setattr(module, name, words, raising=False)
-    return World(seed=3, people=3, towns=3)
+    return world
 
 
 @pytest.fixture(scope="session")

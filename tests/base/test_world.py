@@ -51,7 +51,7 @@ def test_portraits_and_answers_are_true(world):
 def test_stories_use_the_facts(world):
     for document in world.documents(1000, seed=2, kind="story"):
         hero = world.person(next(w for w in re.findall(r"\w+", document.text) if w in world.names))
-        if "market" in document.text:
+        if "to the market" in document.text:
             assert f"Back in {hero.town}, {hero.he} ate {hero.food}" in document.text
         if "at work" in document.text:
             assert f"{hero.name} the {hero.trade} was at work in {hero.town}" in document.text
