@@ -18,6 +18,7 @@ from torch import nn
 
 from .batches import IGNORED
 from .history import History
+from .optimizers import Schedule, optimizer_for
 from .progress import Progress
 
 
@@ -97,28 +98,25 @@ def train(
         FloatingPointError: the loss is not finite; names the step.
     """
     _check_length(steps, seconds)
-    optimizer = _optimizer_for(model, optimizer, learning_rate)
-    peaks = [group["lr"] for group in optimizer.param_groups]
+    optimizer = optimizer_for(model, optimizer, learning_rate)
     history = History()
     began = time.perf_counter()
-    try:
-        with _mode(model, training=True), Progress(history, steps, seconds, show) as progress:
-            for step, batch in enumerate(_repeat(batches)):
-                elapsed = time.perf_counter() - began
-                done = max(step / steps if steps else 0, elapsed / seconds if seconds else 0)
-                _evaluate_when_due(history, model, test, evaluate_every, done)
-                if done >= 1:
-                    break
-                factor = min(1, (step + 1) / max(warmup, 1)) * (1 - 0.9 * done if decay else 1)
-                for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-                    group["lr"] = peak * factor
-                _one_step(model, optimizer, batch, clip, history)
-                history.seconds = time.perf_counter() - began
-                progress.update()
-    finally:
-        for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-            group["lr"] = peak
-        optimizer.zero_grad(set_to_none=True)
+    with (
+        _mode(model, training=True),
+        Schedule(optimizer, warmup, decay) as schedule,
+        Progress(history, steps, seconds, show) as progress,
+    ):
+        for batch in _repeat(batches):
+            elapsed = time.perf_counter() - began
+            done = max(history.steps / steps if steps else 0, elapsed / seconds if seconds else 0)
+            _evaluate_when_due(history, model, test, evaluate_every, done)
+            if done >= 1:
+                break
+            schedule.set(history.steps, done)
+            _one_step(model, optimizer, batch, clip, history)
+            history.seconds = time.perf_counter() - began
+            progress.update()
+    optimizer.zero_grad(set_to_none=True)
     return history
 
 
@@ -173,35 +171,6 @@ def _repeat(batches: Iterable):
                 if round_number == 0
                 else "the batches ran out: give a list, which can be gone through again"
             )
-
-
-def _optimizer_for(model: nn.Module, optimizer, learning_rate: float):
-    """The optimizer to use, after a check that it will change what is trainable."""
-    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if not trainable:
-        total = sum(p.numel() for p in model.parameters())
-        raise ValueError(
-            f"nothing to train: all {total:,} parameters of {type(model).__name__} are frozen; "
-            "attach an adapter with get_peft_model, or set requires_grad on some of them"
-        )
-    if optimizer is None:
-        return torch.optim.AdamW(trainable.values(), lr=learning_rate, weight_decay=0.0)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer(list(trainable.values()), lr=learning_rate)
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    missing = [name for name, p in trainable.items() if id(p) not in held]
-    if missing:
-        raise ValueError(
-            f"the optimizer does not hold {len(missing)} of {len(trainable)} trainable tensors, "
-            f"such as {missing[0]!r}; make it after get_peft_model"
-        )
-    foreign = held - {id(p) for p in model.parameters()}
-    if foreign:
-        raise ValueError(
-            f"the optimizer holds {len(foreign)} tensors that are not in the model; "
-            "make it from the parameters of the model that you train"
-        )
-    return optimizer
 
 
 @contextmanager
