@@ -5,7 +5,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import report, runner, sandbox
@@ -104,9 +104,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="submissions at the same time")
     parser.add_argument(
         "--task-seconds",
-        type=float,
+        type=int,
         default=Limits.task_seconds,
-        help="time limit of one task (default %(default)g)",
+        metavar="SECONDS",
+        help="processor time of one task (default %(default)d)",
+    )
+    parser.add_argument(
+        "--memory",
+        type=float,
+        default=Limits.memory / 2**30,
+        metavar="GIB",
+        help="memory limit of one submission (default %(default)g)",
     )
     parser.add_argument(
         "--no-sandbox",
@@ -129,7 +137,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"grade: {error}", file=sys.stderr)
         return 2
     seed = secrets.randbelow(10**9) if arguments.seed is None else arguments.seed
-    limits = replace(Limits(), task_seconds=arguments.task_seconds)
+    limits = Limits(task_seconds=arguments.task_seconds, memory=int(arguments.memory * 2**30))
     print(f"Grading {len(submissions)} submissions to {asked.notebook}, seed {seed}.")
     with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
         grades = list(

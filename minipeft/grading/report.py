@@ -131,7 +131,7 @@ def file_names(students: Sequence[str]) -> list[str]:
         kept = (c if c.isascii() and (c.isalnum() or c in "-_.@") else "_" for c in student)
         name = "".join(kept)[:80]
         digest = hashlib.sha256(student.encode(errors="surrogateescape")).hexdigest()[:8]
-        if name != student or name.startswith(".") or name.casefold() in taken:
+        if name != student or name[:1] in ("", ".") or name.casefold() in taken:
             name = f"{name.lstrip('.')}-{digest}"
         taken.add(name.casefold())
         names.append(f"{name}.html")

@@ -72,7 +72,7 @@ def cases(generator: np.random.Generator) -> Cases:
 
 EXPERIMENT = Task(
     name="train_lora",
-    title="6a. The first steps",
+    title="6a. Run the experiment",
     points=3,
     cases=cases,
     answer=train,

@@ -93,16 +93,16 @@ def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
 
 
 def start_seen(value: object) -> dict:
-    """What can be said of a random start: shapes, which one is zero, spread, largest number."""
+    """What can be said of a random start: shapes, which one is zero, spread, bound."""
     A, B = (np.asarray(part, dtype=np.float64) for part in value)
-    unit = 1 / math.sqrt(A.shape[1])  # both are about 1 for the right A
+    unit = 1 / math.sqrt(A.shape[1])
     return {
         "shape of A": list(A.shape),
         "shape of B": list(B.shape),
         "A is zero": not A.any(),
         "B is zero": not B.any(),
         "spread of A, in units of kaiming's": float(A.std() * math.sqrt(3) / unit),
-        "largest of A, in units of 1/sqrt(d_in)": float(np.abs(A).max() / unit),
+        "A stays within 1/sqrt(d_in)": bool(np.abs(A).max() <= 1.01 * unit),
     }
 
 

@@ -55,11 +55,13 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
+                seconds = job["task_seconds"]  # then SIGXCPU; a second later, the end
+                resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
                 serve(request, job["cells"], channel)
             os._exit(0)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
         end_strays()
-        wire.send(channel, {"event": "end"})
+        wire.send(channel, {"event": "end", "status": os.waitstatus_to_exitcode(status)})
 
 
 def prepare(job: dict) -> None:
@@ -68,7 +70,6 @@ def prepare(job: dict) -> None:
         for name, value in job["limits"].items():
             with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
                 resource.setrlimit(getattr(resource, name), (value, value))
-        os.nice(5)
         with contextlib.suppress(OSError):  # should memory run out all the same, this goes first
             Path("/proc/self/oom_score_adj").write_text("1000")
     for module in job["preload"]:
