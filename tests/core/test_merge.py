@@ -72,7 +72,7 @@ def test_half_precision_merges_accumulate_in_32_bits_and_say_what_they_lose(dtyp
     assert_unchanged(model, before)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     actions=st.lists(st.sampled_from(["merge", "unmerge", "a", "b", "disable"]), max_size=8),
 )

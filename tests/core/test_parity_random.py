@@ -35,7 +35,7 @@ def configurations(draw) -> tuple[str, dict]:
     return name, options
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(configurations())
 def test_any_configuration(configuration):
     family, options = configuration
