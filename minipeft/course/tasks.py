@@ -64,9 +64,9 @@ TASKS = {
         ("chef: plums and onions\nanswer:", "chef: nuts and pears\nanswer:"),
     ),
     "memory": Recipe(
-        "A table of 900 random codes, more than a low rank learns by heart in a short time.",
+        "A table of 200 random codes to be learned by heart, which is where a low rank loses.",
         dialects.memory,
-        ("The code of locker 482 is", "The code of locker 137 is"),
+        ("The code of locker 282 is", "The code of locker 137 is"),
         whole_table=True,
     ),
 }
