@@ -36,10 +36,11 @@ class History:
         """Mean training loss of the last tenth of the steps, steadier than the last step's."""
         return _mean(self.losses[-max(1, self.steps // 10) :])
 
-    def smoothed(self, window: int = 10) -> list[float]:
-        """Running mean of the losses over at most `window` steps, of the same length."""
+    def smoothed(self, reach: int = 5) -> list[float]:
+        """Mean of the losses up to `reach` steps before and after each step, of the same length."""
         return [
-            _mean(self.losses[max(0, step - window + 1) : step + 1]) for step in range(self.steps)
+            _mean(self.losses[max(0, step - reach) : step + reach + 1])
+            for step in range(self.steps)
         ]
 
     def __str__(self) -> str:

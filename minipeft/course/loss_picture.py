@@ -6,7 +6,7 @@ from .figures import COLORS, label_lines, plt
 def loss_picture(histories: dict, floor: float | None = None, width=6.4, height=3.4):
     """A figure of training loss against step for several histories, by name.
 
-    Single steps are thin and pale, their running mean over 10 steps is bold.
+    Single steps are thin and pale, the mean of the steps around each is bold.
     """
     fig, ax = plt.subplots(figsize=(width, height))
     for name, history in histories.items():

@@ -33,6 +33,8 @@ def explore(function, **sliders) -> None:
     if not watched():
         explorer.try_ends()
     explorer.show()
+    if not watched():  # a person reads the same, and follows it, inside the widget
+        explorer.print_words()
 
 
 class Explorer:
@@ -56,10 +58,13 @@ class Explorer:
         self.widget = ipywidgets.VBox([*self.controls.values(), self.picture, self.words])
 
     def show(self) -> None:
-        """Display the widget with its twin, then the twin's caption and digest."""
+        """Display the widget and, as the same output, its twin: the picture at the start."""
         names = ", ".join(self.controls)
         twin = {"image/png": self.png, "text/plain": f"Interactive figure: move {names}."}
         show_widget(self.widget, twin, metadata={"image/png": {"alt": self.alt}})
+
+    def print_words(self) -> None:
+        """Print the twin's caption and digest."""
         where = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
         print(f"{caption(self.alt)}\nAt {where}:\n{digest(self.data)}")
 

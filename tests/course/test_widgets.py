@@ -130,3 +130,10 @@ def test_bad_sliders(sliders, says, shown):
 def test_missing_words_are_refused(shown):
     with pytest.raises(ValueError, match="does not describe"):
         explore(lambda r=1: (plt.figure(), "", {"x": [1]}), r=(1, 2))
+
+
+def test_a_person_reads_the_words_in_the_widget_alone(shown, capsys, monkeypatch):
+    monkeypatch.setattr("minipeft.course.widgets.watched", lambda: True)
+    explore(draw, **SLIDERS)
+    assert len(shown.bundles) == 1
+    assert capsys.readouterr().out == ""
