@@ -77,19 +77,18 @@ def test_has_its_parts(path):
 @every_lesson
 def test_each_answer_comes_after_its_prediction(path):
     source = code(read(path))
-    guessed = {
-        key: m.start()
-        for m in re.finditer(r"predict\(\s*(['\"][^'\"]+)", source)
-        for key in m.groups()
-    }
-    shown = {
-        key: m.start()
-        for m in re.finditer(r"reveal\(\s*(['\"][^'\"]+)", source)
-        for key in m.groups()
-    }
+    guessed, shown = first_uses("predict", source), first_uses("reveal", source)
     assert guessed, "ask for a prediction"
     assert guessed.keys() == shown.keys()
     assert all(guessed[key] < shown[key] for key in guessed)
+
+
+def first_uses(function: str, source: str) -> dict[str, int]:
+    """Where a function is first called with each key."""
+    found = {}
+    for call in re.finditer(rf"\b{function}\(\s*['\"]([^'\"]+)", source):
+        found.setdefault(call[1], call.start())
+    return found
 
 
 @every_lesson
