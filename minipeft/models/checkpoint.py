@@ -7,11 +7,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from minipeft.errors import nearest
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3  # how many of a long list of wrong names an error names
+
+
+class WithoutInitialization(TorchFunctionMode):
+    """Within it, modules are built without drawing weights that are about to be replaced."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        """Leave a tensor as it is where torch.nn.init would fill it."""
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)
 
 
 def load_weights(model: nn.Module, folder, dtype: torch.dtype = torch.float32) -> None:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minipeft.models.checkpoint import load_weights
+from minipeft.models.checkpoint import WithoutInitialization, load_weights
 from minipeft.models.config import LlamaConfig, RopeScaling
 from minipeft.models.generate import generate
 
@@ -204,7 +204,7 @@ def load_pretrained(folder, dtype: torch.dtype = torch.float32) -> Llama:
             that is not built here.
     """
     config = LlamaConfig.from_config(folder)
-    with torch.device("meta"):  # no memory and no time for weights that are replaced at once
+    with torch.device("meta"), WithoutInitialization():  # shapes without memory
         model = Llama(config)
     load_weights(model, folder, dtype)
     model.tie_weights()

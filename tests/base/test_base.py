@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from minipeft.course.base import DATA, load_base
 from minipeft.course.batches import count_predictions, floor, make_batches
 from minipeft.course.grammar import derivations
+from minipeft.course.lexicon import OPENINGS
 from minipeft.course.training import evaluate
 from minipeft.course.world import World
 from minipeft.models.llama import generate
@@ -83,25 +84,19 @@ def test_sampled_texts_are_texts_of_the_world(base):
     world = World()
     known = {
         text
-        for kind in ("portrait", "question", "translator", "shopkeeper", "arithmetic")
+        for kind in ("portrait", "question", "translator", "shopkeeper")
         for text, _ in derivations(world.writers[kind])
     }
     texts = [generate(model, tokenizer, "", 60, temperature=1.0, seed=s) for s in range(60)]
-    openings = tuple(f"{opening}, " for opening in world_openings())
-    others = ("speller: ", "copyist: ", "calculator: ")
+    openings = tuple(f"{opening}, " for opening in OPENINGS)
+    others = ("speller: ", "copyist: ", "calculator: ", *"0123456789")  # seen in other tests
     checked = [t for t in texts if not t.startswith(openings + others)]
     assert len(checked) > 10
-    assert sum(text in known for text in checked) > 0.8 * len(checked)
+    assert sum(text in known for text in checked) > 0.9 * len(checked)
     stories = [text for text in texts if text.startswith(openings)]
     assert len(stories) > 15
     words = set(" ".join(d.text for d in world.documents(5_000, SEED, "story")).split())
     assert sum(set(story.split()) <= words for story in stories) > 0.9 * len(stories)
-
-
-def world_openings():
-    from minipeft.course.lexicon import OPENINGS
-
-    return OPENINGS
 
 
 def test_entropy_and_loss_agree_on_a_kind_that_can_be_listed(base):
