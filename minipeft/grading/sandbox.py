@@ -78,10 +78,10 @@ def walls() -> list[str]:
         inner += _system(Path(path))
     places = binds()
     if PACKAGE in places and PACKAGE.is_relative_to("/usr"):
-        inner += ["--tmpfs", str(PACKAGE.parent)]  # a repository among the system's folders
+        inner += _hidden(PACKAGE.parent)  # a repository among the system's folders
     for source, place in places.items():
         inner += ["--ro-bind", str(source), str(place)]
-    inner += ["--tmpfs", str(places.get(PACKAGE, PACKAGE) / "grading")]  # hides the references
+    inner += _hidden(places.get(PACKAGE, PACKAGE) / "grading")  # the references
     paths = ["/worker", *map(str, site_folders()), "/worker/lib"]
     variables = {"PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", **environment(paths)}
     for name, value in variables.items():
@@ -89,6 +89,11 @@ def walls() -> list[str]:
     # /dev and / are filesystems in memory too: read-only, or they would hold half of the machine's
     inner += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/tmp", "--"]
     return [*_as_nobody(list(places)), *inner]
+
+
+def _hidden(folder: Path) -> list[str]:
+    """An empty folder in place of one; read-only, as it is memory that nothing would count."""
+    return ["--tmpfs", str(folder), "--remount-ro", str(folder)]
 
 
 def binds() -> dict[Path, Path]:

@@ -48,9 +48,9 @@ import os, subprocess, sys
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
-        os.execv("/usr/bin/sleep", ["sleep", "31415.92"])
+        os.execv("/usr/bin/sleep", ["sleep", "{seconds}"])
     os._exit(0)
-subprocess.Popen(["/usr/bin/sleep", "31415.92"], start_new_session=True)
+subprocess.Popen(["/usr/bin/sleep", "{seconds}"], start_new_session=True)
 """
 MEMORY_OF_MANY = """
 import os, time
@@ -140,6 +140,24 @@ for family, address in (
 def lora_forward(x, weight, A, B, alpha):
     return x @ weight.T + (alpha / A.shape[0]) * (x @ A.T @ B.T) if reached else x
 """
+# It answers right only if it finds memory that is no process's own.
+HIDES_MEMORY = """
+import ctypes, os
+held = ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600) != -1
+try:
+    held = held or bool(os.memfd_create("x"))
+except OSError:
+    pass
+for root, folders, files in os.walk("/"):
+    folders[:] = [name for name in folders if name not in ("proc", "usr", "site-packages")]
+    try:
+        open(root + "/x", "w").close()
+        held = held or not root.startswith("/tmp")
+    except OSError:
+        pass
+def lora_forward(x, weight, A, B, alpha):
+    return x @ weight.T + (alpha / A.shape[0]) * (x @ A.T @ B.T) if held else x
+"""
 PATCHES = """
 import builtins, sys
 import numpy as np
@@ -214,6 +232,7 @@ HOSTILE = {
     "fork-bomb": Hostile(called(FORKS), LOST),
     "memory-bomb": Hostile(called("return bytearray(b'1') * (64 << 30)"), LOST, "MemoryError"),
     "memory-of-many": Hostile(called(MEMORY_OF_MANY), LOST),
+    "hides-memory": Hostile(HIDES_MEMORY, LOST),
     "sockets": Hostile(SOCKETS, LOST),
     "outlives": Hostile(RIGHT + OUTLIVES, FULL),
     "prints-200-MB": Hostile(RIGHT + "for _ in range(200): print('x' * (1 << 20))", FULL),

@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows, where only --no-sandbox works
     resource = None
 
-from . import wire
+from . import seccomp, wire
 from .call import call, text_of
 
 Tell = Callable[..., None]
@@ -72,6 +72,8 @@ def prepare(job: dict) -> None:
                 resource.setrlimit(getattr(resource, name), (value, value))
         with contextlib.suppress(OSError):  # should memory run out all the same, this goes first
             Path("/proc/self/oom_score_adj").write_text("1000")
+    if in_sandbox():
+        seccomp.refuse_hidden_memory()
     for module in job["preload"]:
         importlib.import_module(module)
     if "torch" in sys.modules:
@@ -90,9 +92,15 @@ def silence() -> None:
 
 def end_strays() -> None:
     """End whatever a task left running. Only in a sandbox, where all processes are the task's."""
-    with contextlib.suppress(OSError):  # none is left, or this is no Linux
-        if Path("/proc/1/comm").read_text().strip() == "bwrap":
+    with contextlib.suppress(ProcessLookupError):  # nothing was left
+        if in_sandbox():
             os.kill(-1, signal.SIGKILL)
+
+
+def in_sandbox() -> bool:
+    """Whether the first process that can be seen is bubblewrap's."""
+    first = Path("/proc/1/comm")
+    return first.exists() and first.read_text().strip() == "bwrap"
 
 
 def serve(request: dict, sources: dict[str, str], channel: BinaryIO) -> None:
