@@ -59,6 +59,10 @@ class AdaptedLinear(nn.Module):
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
         return oriented(self.tuner.merged(oriented(weight, self.base_layer)), self.base_layer)
 
+    def merges_safely(self) -> bool:
+        """Whether W' is finite in W's dtype: 16 bits may overflow."""
+        return bool(torch.isfinite(self.merged_weight().to(self.weight.dtype)).all())
+
     @torch.no_grad()
     def merge(self) -> float:
         """Put W' in place of W0, which is kept aside. Returns the largest rounding error of W'.

@@ -13,9 +13,15 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from minipeft.adapted import AdaptedLinear, is_conv1d, oriented
-from minipeft.configs import PeftConfig
+from minipeft.configs import LayerConfig
 from minipeft.errors import nearest
-from minipeft.targets import expand_all_linear, find_targets, is_below, modules_to_save
+from minipeft.targets import (
+    expand_all_linear,
+    find_targets,
+    is_below,
+    modules_to_save,
+    without_strangers,
+)
 
 
 @dataclass
@@ -34,17 +40,31 @@ class Swap:
 
 
 class Adapter:
-    """A config and its swaps by dotted name. Building one changes nothing in the model."""
+    """A config and its swaps by dotted name. Building one changes nothing in the model.
 
-    def __init__(self, model: nn.Module, config: PeftConfig) -> None:
+    model: the bare base. config: what to build; the adapter keeps a completed copy.
+    tensors: what a file holds, or None for a fresh start.
+
+    Raises ValueError for a config or tensors that don't fit the model.
+    """
+
+    def __init__(
+        self, model: nn.Module, config: LayerConfig, tensors: dict[str, Tensor] | None = None
+    ) -> None:
+        if not isinstance(config, LayerConfig):
+            raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
         if str(config.target_modules).lower() == "all-linear":
             config = replace(config, target_modules=expand_all_linear(model, config))
+        if tensors is not None:
+            config = without_strangers(model, config)
         targets = find_targets(model, config)
+        weights = {path: oriented(layer.weight, layer) for path, layer in targets.items()}
         saved = modules_to_save(model, config)
-        conv1d = any(is_conv1d(layer) for layer in targets.values())
+        if tensors is None:
+            config = config.fitted({path: tuple(w.shape) for path, w in weights.items()})
         self.config = replace(
-            config.fitted(list(targets)),
-            fan_in_fan_out=conv1d,
+            config,
+            fan_in_fan_out=any(is_conv1d(layer) for layer in targets.values()),
             modules_to_save=sorted(saved) or config.modules_to_save,
             base_model_name_or_path=(
                 config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
@@ -53,9 +73,8 @@ class Adapter:
         sites = places(model)
         self.swaps: dict[str, Swap] = {}
         for path, layer in targets.items():
-            out_features, in_features = oriented(layer.weight, layer).shape
-            tuner = self.config.tuner(path, in_features, out_features, layer.weight)
-            self.swaps[path] = Swap(sites[id(layer)], layer, AdaptedLinear(layer, tuner))
+            adapted = AdaptedLinear(layer, self.config.tuner(path, weights[path]))
+            self.swaps[path] = Swap(sites[id(layer)], layer, adapted)
         for path, module in saved.items():
             trained = copy.deepcopy(module).requires_grad_(True)
             self.swaps[path] = Swap(sites[id(module)], module, trained)
@@ -63,6 +82,10 @@ class Adapter:
             bias = getattr(owner, name)
             trained = nn.Parameter(bias.detach().clone())
             self.swaps[f"{path}.{name}"] = Swap([(owner, name)], bias, trained)
+        if tensors is not None:
+            self.load_state_dict(tensors)
+        for _, parameter in self.named_parameters():
+            parameter.requires_grad_(not config.inference_mode)
 
     def attach(self) -> None:
         for swap in self.swaps.values():
@@ -77,6 +100,26 @@ class Adapter:
         """The adapted layers by dotted name."""
         pieces = {path: swap.piece for path, swap in self.swaps.items()}
         return {path: piece for path, piece in pieces.items() if isinstance(piece, AdaptedLinear)}
+
+    @property
+    def merged(self) -> bool:
+        """Whether W' stands in place of W0."""
+        return any(layer.merged for layer in self.layers.values())
+
+    def merge(self) -> dict[str, float]:
+        """Merge every layer; the largest rounding error of W' by layer."""
+        return {path: layer.merge() for path, layer in self.layers.items()}
+
+    def unmerge(self) -> None:
+        """Put every W0 back."""
+        for layer in self.layers.values():
+            layer.unmerge()
+
+    def settle(self) -> None:
+        """Make a merge final: the base's own layers take their places again, with W'."""
+        for path, layer in self.layers.items():
+            layer.kept = ()
+            self.swaps[path].put(layer.base_layer)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the adapter trains, under the names that a file has.
@@ -120,10 +163,6 @@ class Adapter:
                 raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
-
-    def requires_grad_(self, trainable: bool) -> None:
-        for _, parameter in self.named_parameters():
-            parameter.requires_grad_(trainable)
 
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
         """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""

@@ -2,45 +2,15 @@
 
 import dataclasses
 import json
-import math
-import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from minipeft.errors import nearest
+from torch import Tensor, nn
+
+from minipeft.errors import check_choice, check_list, check_regex, nearest
 
 # Written by Hugging Face peft beside the options of a method. They change no number.
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
-
-
-def check_choice(name: str, value: object, choices: list) -> None:
-    """Raise ValueError unless `value` is one of `choices` (True is not 1 here)."""
-    if not any(
-        value is choice or (value == choice and type(value) is type(choice)) for choice in choices
-    ):
-        shown = ", ".join(repr(choice) for choice in choices)
-        raise ValueError(f"{name}={value!r} is not known; choose from {shown}")
-
-
-def check_number(name: str, value: object) -> None:
-    """Raise ValueError unless `value` is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{name}={value!r} must be a finite number, say 16")
-
-
-def check_regex(name: str, value: str) -> None:
-    """Raise ValueError unless `value` is a regular expression."""
-    try:
-        re.compile(value)
-    except re.error as error:
-        raise ValueError(f"{name}={value!r} is no regular expression: {error}") from error
-
-
-def check_list(name: str, value: object, kind: type) -> None:
-    """Raise ValueError unless `value` is None or a collection of `kind`."""
-    listed = isinstance(value, list | tuple | set | frozenset)
-    if value is not None and not (listed and all(type(item) is kind for item in value)):
-        raise ValueError(f"{name}={value!r} must be a list of {kind.__name__}, [...], or None")
 
 
 @dataclass
@@ -60,15 +30,11 @@ class PeftConfig:
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
 
     def __new__(cls, *args: Any, **options: Any) -> "PeftConfig":
-        fields = [field.name for field in dataclasses.fields(cls)]
+        fields = [option.name for option in dataclasses.fields(cls)]
         for name in options:
             if name not in fields:
                 raise TypeError(f"{cls.__name__} has no option {name!r}; {nearest(name, fields)}")
         return super().__new__(cls)
-
-    def fitted(self, paths: list[str]) -> Self:
-        """This config once it is known which layers it targets."""
-        return self
 
     def to_json(self) -> str:
         """The text of `adapter_config.json`: sorted keys, indent 2, sets as sorted lists."""
@@ -82,7 +48,7 @@ class PeftConfig:
         An option that this class doesn't have is passed over where it is off (None, False, empty)
         and refused where it is on: leaving it out would give other numbers without a word.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
+        known = {option.name for option in dataclasses.fields(cls)}
         for name, value in fields.items():
             if name not in known | NOTES_OF_PEFT | {"peft_type"} and value:
                 raise ValueError(
@@ -90,3 +56,54 @@ class PeftConfig:
                     f"doesn't have; {nearest(name, known)}"
                 )
         return cls(**{name: value for name, value in fields.items() if name in known})
+
+
+@dataclass
+class LayerConfig(PeftConfig):
+    """What the methods that sit on linear layers share: which layers, and what is trained beside.
+
+    target_modules: a list of names (each matches a module's whole dotted name or its end after a
+        dot), one string (a regular expression for the whole name), or "all-linear".
+    exclude_modules: the same forms; what matches is left alone.
+    layers_to_transform: only these layer numbers; layers_pattern: the name of the list of layers.
+    bias: "none", "lora_only" (train the targets' biases too) or "all" (every bias of the model).
+    modules_to_save: names of modules that are trained in full and saved beside the adapter.
+    fan_in_fan_out: how the targets store their weight; set from the layers when attached.
+    """
+
+    target_modules: list[str] | str | None = None
+    exclude_modules: list[str] | str | None = None
+    layers_to_transform: list[int] | int | None = None
+    layers_pattern: list[str] | str | None = None
+    bias: str = "none"
+    modules_to_save: list[str] | None = None
+    fan_in_fan_out: bool = False
+
+    def __post_init__(self) -> None:
+        check_list("modules_to_save", self.modules_to_save, str)
+        if type(self.layers_to_transform) is not int:
+            check_list("layers_to_transform", self.layers_to_transform, int)
+        for name in ("target_modules", "exclude_modules", "layers_pattern"):
+            value = getattr(self, name)
+            check_regex(name, value) if isinstance(value, str) else check_list(name, value, str)
+        if self.layers_pattern and self.layers_to_transform is None:
+            raise ValueError(
+                f"layers_pattern={self.layers_pattern!r} needs layers_to_transform, the numbers"
+            )
+        if isinstance(self.target_modules, str) and self.layers_to_transform is not None:
+            raise ValueError(
+                f"layers_to_transform={self.layers_to_transform!r} goes with a list of names; put "
+                f"the numbers into the expression target_modules={self.target_modules!r} itself"
+            )
+        check_choice("bias", self.bias, ["none", "all", "lora_only"])
+
+    def fitted(self, shapes: dict[str, tuple[int, int]]) -> Self:
+        """This config for a new adapter on layers of these shapes (out, in), by dotted name.
+
+        Raises ValueError where an option doesn't fit a layer.
+        """
+        return self
+
+    def tuner(self, path: str, weight: Tensor) -> nn.Module:
+        """A new tuner for the layer called `path`, from its weight (out, in)."""
+        raise NotImplementedError

@@ -7,6 +7,7 @@ subfolder of its name.
 """
 
 import json
+import re
 from pathlib import Path
 
 import safetensors.torch
@@ -26,8 +27,17 @@ PREFIX = "base_model.model."
 UNREAD = (".original_module.", ".modules_to_save.")
 
 
+def check_name(name: object) -> None:
+    """Raise ValueError unless `name` can be an adapter's name, and so a folder's."""
+    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == "__base__":
+        raise ValueError(
+            f"adapter_name={name!r} must be letters, digits, '_' and '-': it names a folder "
+            "('__base__' means the bare base); choose from: 'default', 'my_task'"
+        )
+
+
 def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
-    """Write each adapter's two files, all of them or none. Raises OSError, old files untouched."""
+    """Write each adapter's two files. Raises OSError, the old files then being whole."""
     files: dict[Path, bytes] = {}
     for name, adapter in adapters.items():
         place = Path(folder) if name == "default" else Path(folder) / name

@@ -1,6 +1,5 @@
 """PeftModel: a frozen base with several adapters by name, one of them in force."""
 
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,15 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from minipeft.adapted import AdaptedLinear
 from minipeft.adapter import Adapter
 from minipeft.configs import PeftConfig
 from minipeft.errors import nearest
-from minipeft.files import read_config, read_tensors, save_adapters
-from minipeft.targets import without_strangers
+from minipeft.files import check_name, read_config, read_tensors, save_adapters
 
 
 def get_peft_model(
@@ -52,7 +49,8 @@ class PeftModel(nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
         if any(isinstance(module, PeftModel | AdaptedLinear) for module in model.modules()):
             raise ValueError("this model carries an adapter already; use add_adapter, or unload()")
-        adapter = build_adapter(model, peft_config, adapter_name, tensors)
+        check_name(adapter_name)
+        adapter = Adapter(model, peft_config, tensors)
         super().__init__()
         self.base_model = model
         self.adapters = {adapter_name: adapter}
@@ -90,10 +88,11 @@ class PeftModel(nn.Module):
         tensors: dict[str, Tensor] | None = None,
     ) -> None:
         """Make one more adapter, without putting it in force. Raises ValueError if it's there."""
+        check_name(adapter_name)
         if adapter_name in self.adapters:
             raise ValueError(f"there is an adapter {adapter_name!r} already; choose another name")
         with self.disable_adapter():  # its pieces are copies of the base's, not of another's
-            adapter = build_adapter(self.base_model, peft_config, adapter_name, tensors)
+            adapter = Adapter(self.base_model, peft_config, tensors)
         self.adapters[adapter_name] = adapter
 
     def set_adapter(self, adapter_name: str) -> None:
@@ -153,7 +152,7 @@ class PeftModel(nn.Module):
 
     @property
     def merged(self) -> bool:
-        return any(layer.merged for layer in self._active.layers.values())
+        return self._active.merged
 
     def merge_adapter(self, safe_merge: bool = False) -> dict[str, float]:
         """Put W' in place of W0 in every adapted layer, W0 being kept aside for `unmerge_adapter`.
@@ -162,7 +161,6 @@ class PeftModel(nn.Module):
         RuntimeError when merged already, NotMergeable where the method has no W', and with
         `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
         """
-        layers = self._active.layers
         if not self.attached:
             raise RuntimeError(
                 f"adapter {self.active_adapter!r} is not attached: it is disabled, or unload() or "
@@ -174,14 +172,13 @@ class PeftModel(nn.Module):
                 "update twice; call unmerge_adapter() first"
             )
         if safe_merge:
-            for path, layer in layers.items():
-                rounded = layer.merged_weight().to(layer.weight.dtype)  # 16 bits may overflow
-                if not torch.isfinite(rounded).all():
+            for path, layer in self._active.layers.items():
+                if not layer.merges_safely():
                     raise ValueError(
                         f"merging {self.active_adapter!r} would put NaN or inf into {path}.weight; "
                         "nothing was merged"
                     )
-        return {path: layer.merge() for path, layer in layers.items()}
+        return self._active.merge()
 
     def unmerge_adapter(self) -> None:
         """Put every W0 back, exactly. Raises RuntimeError when not merged."""
@@ -189,17 +186,13 @@ class PeftModel(nn.Module):
             raise RuntimeError(
                 f"adapter {self.active_adapter!r} is not merged; call merge_adapter() first"
             )
-        for layer in self._active.layers.values():
-            layer.unmerge()
+        self._active.unmerge()
 
     def merge_and_unload(self, safe_merge: bool = False) -> nn.Module:
         """Merge for good and give back the base's own modules, without a trace of an adapter."""
         if not self.merged:
             self.merge_adapter(safe_merge)
-        for swap in self._active.swaps.values():
-            if isinstance(swap.piece, AdaptedLinear):
-                swap.piece.kept = ()
-                swap.put(swap.base)
+        self._active.settle()
         return self._released()
 
     def unload(self) -> nn.Module:
@@ -278,21 +271,3 @@ class PeftModel(nn.Module):
         for adapter in self.adapters.values():
             adapter.apply_out_of_tree(fn)
         return self
-
-
-def build_adapter(
-    model: nn.Module, config: PeftConfig, name: str, tensors: dict[str, Tensor] | None
-) -> Adapter:
-    """An adapter, new or with a file's tensors, under a name that can be a folder's."""
-    if not isinstance(config, PeftConfig):
-        raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w-]+", name) or name == "__base__":
-        raise ValueError(
-            f"adapter_name={name!r} must be letters, digits, '_' and '-': it names a folder "
-            "('__base__' means the bare base); choose from: 'default', 'my_task'"
-        )
-    adapter = Adapter(model, config if tensors is None else without_strangers(model, config))
-    if tensors is not None:
-        adapter.load_state_dict(tensors)
-    adapter.requires_grad_(not config.inference_mode)
-    return adapter

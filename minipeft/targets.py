@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import nn
 
 from minipeft.adapted import AdaptedLinear, is_linear
-from minipeft.configs import PeftConfig
+from minipeft.configs import LayerConfig
 from minipeft.errors import nearest
 from minipeft.methods.patterns import names
 
@@ -31,7 +31,7 @@ def is_below(path: str, tops: list[str]) -> bool:
     return any(path == top or path.startswith(f"{top}.") for top in tops)
 
 
-def expand_all_linear(model: nn.Module, config: PeftConfig) -> list[str]:
+def expand_all_linear(model: nn.Module, config: LayerConfig) -> list[str]:
     """Every linear layer but the output head (and, in a classifier, the classification head).
 
     Attention that reads the weight of its out_proj past the layer's forward keeps it.
@@ -52,7 +52,7 @@ def expand_all_linear(model: nn.Module, config: PeftConfig) -> list[str]:
     return found
 
 
-def in_chosen_layers(path: str, config: PeftConfig) -> bool:
+def in_chosen_layers(path: str, config: LayerConfig) -> bool:
     """Whether layers_to_transform, if given, names the first layer number in this path."""
     chosen = config.layers_to_transform
     if chosen is None or chosen == []:
@@ -64,7 +64,7 @@ def in_chosen_layers(path: str, config: PeftConfig) -> bool:
     return number == chosen if isinstance(chosen, int) else number in chosen
 
 
-def find_targets(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
+def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     """The layers that get a tuner, by their dotted name, in the model's order.
 
     Raises ValueError for a name that matches nothing (with the nearest names there are), for a
@@ -108,7 +108,7 @@ def endings(modules: dict[str, nn.Module]) -> set[str]:
     return {path.rpartition(".")[2] for path, module in modules.items() if is_linear(module)}
 
 
-def strangers(modules: dict[str, nn.Module], config: PeftConfig) -> Iterator[tuple[str, str]]:
+def strangers(modules: dict[str, nn.Module], config: LayerConfig) -> Iterator[tuple[str, str]]:
     """The names and patterns in a config that match no module, each with its option."""
     for option in ("target_modules", "exclude_modules"):
         value = getattr(config, option) or []
@@ -125,7 +125,7 @@ def strangers(modules: dict[str, nn.Module], config: PeftConfig) -> Iterator[tup
             yield "modules_to_save", name
 
 
-def without_strangers(model: nn.Module, config: PeftConfig) -> PeftConfig:
+def without_strangers(model: nn.Module, config: LayerConfig) -> LayerConfig:
     """A file's config less the names that match nothing.
 
     peft writes such names: "score" beside "classifier" for every SEQ_CLS model. What the adapter
@@ -180,7 +180,7 @@ HEADS = {
 }
 
 
-def modules_to_save(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
+def modules_to_save(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     """The modules that are trained in full, outermost first and none inside another."""
     modules = dict(model.named_modules())
     wanted = list(config.modules_to_save or []) + HEADS.get(config.task_type, [])

@@ -1,6 +1,17 @@
 """Other values for some layers: rank_pattern and alpha_pattern, read as peft reads them."""
 
 import re
+from collections.abc import Iterable
+
+from minipeft.errors import check_regex
+
+
+def check_pattern(name: str, pattern: object) -> None:
+    """Raise ValueError unless `pattern` is {name or regex: value}."""
+    if not isinstance(pattern, dict):
+        raise ValueError(f"{name}={pattern!r} must be {{name or regex: value}}")
+    for key in pattern:
+        check_regex(name, key)
 
 
 def names(key: str, path: str) -> bool:
@@ -13,7 +24,7 @@ def by_pattern(pattern: dict[str, float], path: str, otherwise: float) -> float:
     return next((value for key, value in pattern.items() if names(key, path)), otherwise)
 
 
-def sortable(pattern: dict[str, float], paths: list[str]) -> dict[str, float]:
+def sortable(pattern: dict[str, float], paths: Iterable[str]) -> dict[str, float]:
     """A pattern that gives these layers the same values whichever of its keys comes first.
 
     A file's keys are sorted, and where two keys name one layer the first counts: such a pattern

@@ -1,5 +1,6 @@
 """Adapter folders go both ways between Hugging Face peft and minipeft, logits equal to 1e-5."""
 
+import copy
 import json
 
 import peft
@@ -170,3 +171,14 @@ def test_a_bf16_base_reads_an_fp32_file(family, tmp_path):
     ours = minipeft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
     theirs = peft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
     assert_equal(logits(ours.eval()), logits(theirs.eval()), 1e-5, "bf16 base")
+
+
+def test_a_rank_above_a_small_layer_opens_from_peft(tmp_path):
+    """peft allows r above the layer's smaller side; a new adapter here doesn't, a file may."""
+    base = torch.nn.Sequential(torch.nn.Linear(6, 3), torch.nn.Linear(3, 6)).double()
+    config = peft.LoraConfig(r=5, target_modules=["0", "1"], init_lora_weights=False)
+    theirs = peft.get_peft_model(copy.deepcopy(base), config)
+    theirs.save_pretrained(tmp_path)
+    x = torch.randn(4, 6, dtype=torch.float64)
+    ours = minipeft.PeftModel.from_pretrained(base, tmp_path)
+    assert torch.allclose(ours(x), theirs(x), atol=1e-6)
