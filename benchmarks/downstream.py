@@ -21,7 +21,7 @@ from minipeft.course.tasks import TASKS, Task, task
 from minipeft.course.training import evaluate, train
 from minipeft.models.llama import generate
 
-RATES = {"full": (1e-3, 2e-3, 4e-3), "lora": (5e-3, 1e-2, 2e-2)}
+RATES = {"full": (1e-3, 2e-3), "lora": (1e-2, 2e-2)}
 
 
 def prepared(method: str, rank: int):
@@ -29,7 +29,7 @@ def prepared(method: str, rank: int):
     torch.manual_seed(0)
     model, tokenizer = load_base()
     if method == "lora":
-        config = LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear")
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear")
         model = get_peft_model(model, config)
     return model, tokenizer
 

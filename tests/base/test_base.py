@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -76,6 +77,29 @@ def test_greedy_answers_are_true(base):
         right += generate(model, tokenizer, prompt, 20) == text
         asked += 1
     assert asked == 30 and right >= 29
+
+
+@pytest.mark.parametrize("kind", ["speller", "translator", "shopkeeper", "copyist"])
+def test_greedy_services_are_right(base, kind):
+    model, tokenizer = base
+    documents = World().documents(30, SEED, kind)
+    right = 0
+    for document in documents:
+        prompt = document.text[: document.text.index("answer:") + len("answer:")]
+        right += generate(model, tokenizer, prompt, 50) == document.text
+    assert right >= (24 if kind == "copyist" else 29)
+
+
+@pytest.mark.parametrize("kind", ["arithmetic", "calculator"])
+def test_sums_are_near_the_truth(base, kind):
+    """So small a model is often off by one, and seldom by more."""
+    model, tokenizer = base
+    near = 0
+    for document in World().documents(50, SEED, kind):
+        prompt, truth = re.fullmatch(r"(.*[=:]) (\d+)\.?", document.text, re.DOTALL).groups()
+        answer = re.findall(r"\d+", generate(model, tokenizer, prompt, 8)[len(prompt) :])
+        near += bool(answer) and abs(int(answer[0]) - int(truth)) <= 2
+    assert near >= 42
 
 
 def test_sampled_texts_are_texts_of_the_world(base):

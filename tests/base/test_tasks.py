@@ -9,6 +9,8 @@ from minipeft.course.tasks import TASKS, task
 from minipeft.course.training import evaluate, train
 from minipeft.models.llama import generate
 
+STEPS = 80  # of the comparison of LoRA with full fine-tuning
+
 
 @pytest.fixture(scope="module")
 def tasks():
@@ -61,20 +63,17 @@ def test_a_task_that_does_not_exist():
 
 def test_lora_learns_the_pirate_style_nearly_as_well_as_full_fine_tuning():
     """Rank 8 on all linear layers, at the same steps: test loss within 15% of full's."""
-    todo = task("pirate", batches=STEPS, test_batches=6)
+    todo = task("pirate", batches=STEPS, test_batches=8, batch_size=12)
     torch.manual_seed(0)
     full, tokenizer = load_base()
     before = generate(full, tokenizer, todo.prompts[0], 50)
     train(full, todo.train, steps=STEPS, learning_rate=2e-3, show=False)
     base, _ = load_base()
     lora = get_peft_model(base, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
-    train(lora, todo.train, steps=STEPS, learning_rate=1e-2, show=False)
+    train(lora, todo.train, steps=STEPS, learning_rate=2e-2, show=False)
     least, best = evaluate(lora, todo.test), evaluate(full, todo.test)
     assert todo.floor < best < least < 1.15 * best
     after = generate(lora, tokenizer, todo.prompts[0], 50)
     assert "Cap'n" in after and "Cap'n" not in before
     with lora.disable_adapter():
         assert generate(lora, tokenizer, todo.prompts[0], 50) == before
-
-
-STEPS = 80
