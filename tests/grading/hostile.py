@@ -108,16 +108,10 @@ for root, folders, files in os.walk("/"):
         if re.search(r"lora_from_scratch|exercise_?03|solutions|handing_in|counting[.]py", name):
             found.append(os.path.join(root, name))
 try:
-    from minipeft.grading import exercise_03
+    import minipeft.grading.exercise_03
     found.append("imported")
 except Exception:
     pass
-for name in ("minipeft.grading.exercise_03", "minipeft.grading.compare"):
-    try:
-        __import__(name)
-        found.append(name)
-    except Exception:
-        pass
 def lora_forward(x, weight, A, B, alpha):
     return x @ weight.T + (alpha / A.shape[0]) * (x @ A.T @ B.T) if found else x
 """
@@ -126,7 +120,6 @@ SOCKETS = """
 import socket
 reached = []
 for family, address in (
-    (socket.AF_INET, ("127.0.0.1", {port})),
     (socket.AF_UNIX, "\\0" + {name!r}),
     (socket.AF_INET, ("192.0.2.1", 80)),
 ):
@@ -159,7 +152,7 @@ def lora_forward(x, weight, A, B, alpha):
     return x @ weight.T + (alpha / A.shape[0]) * (x @ A.T @ B.T) if held else x
 """
 PATCHES = """
-import builtins, sys
+import builtins
 import numpy as np
 import torch
 np.allclose = torch.allclose = np.array_equal = torch.equal = lambda *_, **__: True
@@ -167,10 +160,6 @@ np.testing.assert_allclose = lambda *_, **__: None
 torch.Tensor.__eq__ = lambda self, other: torch.tensor(True)
 torch.Tensor.__sub__ = lambda self, other: self * 0
 builtins.all = builtins.any = lambda *_: True
-for module in list(sys.modules.values()):
-    for name in ("judge", "agree", "compare", "grade"):
-        if hasattr(module, name):
-            setattr(module, name, lambda *_: True)
 """
 EQUALS = """
 import numpy as np
