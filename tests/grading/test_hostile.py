@@ -91,7 +91,6 @@ def graded(tmp_path_factory, listener):
     hand_in(submitted, "right", small_notebook())
     fields = {
         "{folder!r}": repr(str(folder)),
-        "{port}": "1",
         "{seconds}": MARK,
         "{name!r}": repr(listener[0]),
     }
