@@ -21,7 +21,7 @@ from minipeft.course.tasks import TASKS, Task, task
 from minipeft.course.training import evaluate, train
 from minipeft.models.llama import generate
 
-RATES = {"full": (1e-3, 2e-3), "lora": (1e-2, 2e-2)}
+RATES = {"full": (1e-3, 2e-3), "lora": (5e-3, 1e-2, 2e-2)}
 
 
 def prepared(method: str, rank: int):

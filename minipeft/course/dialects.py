@@ -102,11 +102,11 @@ def facts(world: World) -> Writer:
 
 
 def operation(world: World) -> Writer:
-    """A new sign between two numbers: a @ b is how far they lie apart."""
+    """A new sign between two numbers: a @ b is the larger of them."""
 
     def write(draw: Draw) -> str:
         a, b = draw.choice(range(50)), draw.choice(range(50))
-        return f"{a} @ {b} = {abs(a - b)}."
+        return f"{a} @ {b} = {max(a, b)}."
 
     return write
 

@@ -54,7 +54,7 @@ TASKS = {
         ),
     ),
     "operation": Recipe(
-        "A new operation: a @ b is the distance between two numbers.",
+        "A new operation: a @ b is the larger of two numbers.",
         dialects.operation,
         ("47 @ 12 =", "8 @ 30 =", "25 @ 41 ="),
     ),
