@@ -24,7 +24,9 @@ CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
         outputs: model.sharedModel.getOutputs(),
     }))"""
 SHUT_DOWN = "async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }"
+TO_THE_TOP = "() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)"
 HEIGHT = "() => jupyterapp.shell.currentWidget.content.viewportNode?.scrollHeight ?? 0"
+TO_TOP = "() => [...document.querySelectorAll('.jp-WindowedPanel-outer')].map(p => p.scrollTop = 0)"
 FIGURE_IS_NEW = "([cell, before]) => cell.querySelector('img').src !== before"
 SLIDER = ".noUi-handle, input[type=range]"
 TALLEST = 16_000  # pixels; Chromium draws no taller page
@@ -71,6 +73,9 @@ class LessonPage:
         width = self.page.viewport_size["width"]
         height = min(self.page.evaluate(HEIGHT) + 200, TALLEST)
         self.page.set_viewport_size({"width": width, "height": max(height, 800)})
+        self.page.evaluate(TO_TOP)  # a panel scrolled to its end would stay there
+        self.page.wait_for_timeout(1000)
+        self.page.evaluate(TO_THE_TOP)  # running all cells leaves the last one in view
         self.page.screenshot(path=path)
 
     def close(self) -> None:
