@@ -21,6 +21,8 @@ help: ## Print this help
 	@echo
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
 
+# Threads that spin while they wait starve the browser, and each other on a busy machine.
+lab: export OMP_WAIT_POLICY ?= PASSIVE
 lab: setup ## Open the lessons in JupyterLab
 	$(RUN) -m jupyter lab notebooks/00_start_here.ipynb --ServerApp.root_dir=. $(AS_ROOT) $(LAB_FLAGS)
 

@@ -106,6 +106,12 @@ class Adapter:
         """Whether W' stands in place of W0."""
         return any(layer.merged for layer in self.layers.values())
 
+    def unsafe_layer(self) -> str | None:
+        """The first layer, if any, whose W' would hold NaN or inf."""
+        return next(
+            (path for path, layer in self.layers.items() if not layer.merges_safely()), None
+        )
+
     def merge(self) -> dict[str, float]:
         """Merge every layer; the largest rounding error of W' by layer."""
         return {path: layer.merge() for path, layer in self.layers.items()}
@@ -134,6 +140,14 @@ class Adapter:
             else:
                 owner, _, name = path.rpartition(".")
                 yield (f"{owner}.base_layer.{name}" if owner in self.swaps else path), swap.piece
+
+    def count(self) -> tuple[int, int]:
+        """(trained, added to the base): a bias is trained in its place, so it adds nothing."""
+        pieces = [parameter for _, parameter in self.named_parameters()]
+        trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
+        bases = [swap.base for swap in self.swaps.values()]
+        biases = sum(base.numel() for base in bases if isinstance(base, nn.Parameter))
+        return trained, sum(parameter.numel() for parameter in pieces) - biases
 
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors of the adapter's file, without the file's prefix. Buffers included."""

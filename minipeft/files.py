@@ -8,6 +8,7 @@ subfolder of its name.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -48,6 +49,17 @@ def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
         files[place / WEIGHTS] = safetensors.torch.save(tensors, metadata={"format": "pt"})
         files[place / CONFIG] = adapter.config.to_json().encode()
     atomic_write_all(files)
+
+
+def read_adapter(
+    folder: str | Path, is_trainable: bool = False
+) -> tuple[PeftConfig, dict[str, Tensor]]:
+    """An adapter folder's config and tensors, to be frozen unless `is_trainable`.
+
+    Raises as `read_config` and `read_tensors` do.
+    """
+    config = replace(read_config(folder), inference_mode=not is_trainable)
+    return config, read_tensors(folder)
 
 
 def read_config(folder: str | Path) -> PeftConfig:

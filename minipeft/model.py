@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from minipeft.adapted import AdaptedLinear
 from minipeft.adapter import Adapter
 from minipeft.configs import PeftConfig
 from minipeft.errors import nearest
-from minipeft.files import check_name, read_config, read_tensors, save_adapters
+from minipeft.files import check_name, read_adapter, save_adapters
 
 
 def get_peft_model(
@@ -21,8 +20,7 @@ def get_peft_model(
 ) -> "PeftModel":
     """Freeze `model` and attach a new adapter to it. Named and used as in Hugging Face peft.
 
-    Raises TypeError for what is no model or no config, ValueError for a config that doesn't fit
-    the model; the model is then as it was.
+    Raises TypeError or ValueError for what doesn't fit; the model is then as it was.
     """
     return PeftModel(model, peft_config, adapter_name)
 
@@ -32,8 +30,7 @@ class PeftModel(nn.Module):
 
     base_model: the user's own model; calls and unknown attributes go to it.
     adapters: every adapter by name, in force or not.
-    active_adapter: the name of the one in force.
-    tensors (when made): what an adapter file holds, in place of a fresh start.
+    active_adapter: the name of the one in force. tensors: of a file, in place of a fresh start.
 
     `parameters()` holds the base's and those of the adapter in force.
     """
@@ -79,15 +76,13 @@ class PeftModel(nn.Module):
     def peft_config(self) -> dict[str, PeftConfig]:
         return {name: adapter.config for name, adapter in self.adapters.items()}
 
-    # --- several adapters -------------------------------------------------------------------
-
     def add_adapter(
         self,
         adapter_name: str,
         peft_config: PeftConfig,
         tensors: dict[str, Tensor] | None = None,
     ) -> None:
-        """Make one more adapter, without putting it in force. Raises ValueError if it's there."""
+        """Make one more adapter, not in force yet. Raises ValueError if it's there."""
         check_name(adapter_name)
         if adapter_name in self.adapters:
             raise ValueError(f"there is an adapter {adapter_name!r} already; choose another name")
@@ -114,9 +109,9 @@ class PeftModel(nn.Module):
         self._adapter(adapter_name)
         if adapter_name == self.active_adapter:
             others = [name for name in self.adapters if name != adapter_name]
+            other = ", ".join(others) or "there is none: unload() takes it off"
             raise ValueError(
-                f"adapter {adapter_name!r} is in force; set_adapter to another first "
-                f"({', '.join(others) or 'there is none: unload() takes it off'})"
+                f"adapter {adapter_name!r} is in force; first set_adapter to ({other})"
             )
         del self.adapters[adapter_name]
 
@@ -148,8 +143,6 @@ class PeftModel(nn.Module):
     def _active(self) -> Adapter:
         return self.adapters[self.active_adapter]
 
-    # --- merging ----------------------------------------------------------------------------
-
     @property
     def merged(self) -> bool:
         return self._active.merged
@@ -161,30 +154,26 @@ class PeftModel(nn.Module):
         RuntimeError when merged already, NotMergeable where the method has no W', and with
         `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
         """
+        name = repr(self.active_adapter)
         if not self.attached:
             raise RuntimeError(
-                f"adapter {self.active_adapter!r} is not attached: it is disabled, or unload() or "
+                f"adapter {name} is not attached: it is disabled, or unload() or "
                 "merge_and_unload() took it off; get_peft_model() attaches a new one"
             )
         if self.merged:
             raise RuntimeError(
-                f"adapter {self.active_adapter!r} is merged already: a second merge would add its "
-                "update twice; call unmerge_adapter() first"
+                f"adapter {name} is merged already: a second merge would add its update twice; "
+                "call unmerge_adapter() first"
             )
-        if safe_merge:
-            for path, layer in self._active.layers.items():
-                if not layer.merges_safely():
-                    raise ValueError(
-                        f"merging {self.active_adapter!r} would put NaN or inf into {path}.weight; "
-                        "nothing was merged"
-                    )
+        if safe_merge and (path := self._active.unsafe_layer()):
+            raise ValueError(f"merging {name} would put NaN or inf into {path}: nothing was merged")
         return self._active.merge()
 
     def unmerge_adapter(self) -> None:
         """Put every W0 back, exactly. Raises RuntimeError when not merged."""
         if not self.merged:
             raise RuntimeError(
-                f"adapter {self.active_adapter!r} is not merged; call merge_adapter() first"
+                f"{self.active_adapter!r} is not merged; merge_adapter() comes first"
             )
         self._active.unmerge()
 
@@ -209,8 +198,6 @@ class PeftModel(nn.Module):
             parameter.requires_grad_(name in self._trained_before)
         return self.base_model
 
-    # --- files ------------------------------------------------------------------------------
-
     def save_pretrained(
         self, save_directory: str | Path, selected_adapters: list[str] | None = None
     ) -> None:
@@ -228,8 +215,7 @@ class PeftModel(nn.Module):
 
         Raises FileNotFoundError and ValueError as minipeft.files says; the model is then as it was.
         """
-        config = replace(read_config(model_id), inference_mode=not is_trainable)
-        self.add_adapter(adapter_name, config, read_tensors(model_id))
+        self.add_adapter(adapter_name, *read_adapter(model_id, is_trainable))
         if not is_trainable:
             self.eval()  # as peft: no dropout in an adapter that is only used
 
@@ -242,29 +228,22 @@ class PeftModel(nn.Module):
         is_trainable: bool = False,
     ) -> Self:
         """A base with the adapter of a folder in force. Raises as `load_adapter`."""
-        config = replace(read_config(model_id), inference_mode=not is_trainable)
-        peft_model = cls(model, config, adapter_name, read_tensors(model_id))
+        config, tensors = read_adapter(model_id, is_trainable)
+        peft_model = cls(model, config, adapter_name, tensors)
         return peft_model if is_trainable else peft_model.eval()
 
-    # --- reports ----------------------------------------------------------------------------
-
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
-        """(trained, all): all is base + adapter in force, as peft counts with one adapter."""
-        pieces = [parameter for _, parameter in self._active.named_parameters()]
-        trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
+        """(trained, all), where all is base + adapter in force, as peft counts one."""
+        trained, added = self._active.count()
         with self.disable_adapter():
             base = sum(parameter.numel() for parameter in self.base_model.parameters())
-        places = self._active.swaps.values()  # peft trains a bias in its place: it counts once
-        biases = sum(swap.base.numel() for swap in places if isinstance(swap.base, nn.Parameter))
-        return trained, base + sum(parameter.numel() for parameter in pieces) - biases
+        return trained, base + added
 
     def print_trainable_parameters(self) -> None:
         """Print peft's line: trainable params, all params, and their ratio in percent."""
         trained, total = self.get_nb_trainable_parameters()
-        print(
-            f"trainable params: {trained:,d} || all params: {total:,d} || "
-            f"trainable%: {100 * trained / total:.4f}"
-        )
+        share = f"{100 * trained / total:.4f}"
+        print(f"trainable params: {trained:,d} || all params: {total:,d} || trainable%: {share}")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)

@@ -78,37 +78,29 @@ def train(
 
     Args:
         model: any module whose output is logits, a PeftModel included.
-        batches: pairs (input_ids, labels), int64 (batch, length), gone through in order and
-            from the beginning again when they end.
-        steps: updates to make. Give `steps`, `seconds` or both (whichever ends first).
-        seconds: wall time to train. Results then depend on the machine's speed.
-        learning_rate: peak learning rate of the default optimizer.
-        optimizer: None for AdamW without weight decay, a class such as `torch.optim.SGD`, or a
-            ready optimizer that holds the model's trainable parameters.
-        warmup: updates during which the learning rate climbs.
-        decay: whether the learning rate then falls linearly, to a tenth at the end.
+        batches: pairs (input_ids, labels), int64 (batch, length), gone through again and again.
+        steps, seconds: how long, whichever ends first; `seconds` makes results differ by machine.
+        learning_rate: peak learning rate of an optimizer that is made here.
+        optimizer: None (AdamW, no weight decay), a class, or one that holds what is trainable.
+        warmup, decay: the rate climbs for `warmup` updates, then may fall linearly to a tenth.
         clip: largest norm of the gradient.
-        test: held-out batches, evaluated before the first and after the last step, and
-            every `evaluate_every` steps.
+        test: held-out batches, evaluated before, after and every `evaluate_every` steps.
         show: a progress bar and a live loss picture, where a person watches.
 
     Raises:
-        ValueError: nothing is trainable, the optimizer does not hold the trainable parameters,
-            neither `steps` nor `seconds` is positive, or the batches are empty.
+        ValueError: nothing is trainable, a foreign optimizer, no positive length, empty batches.
         FloatingPointError: the loss is not finite; names the step.
     """
     _check_length(steps, seconds)
     optimizer = optimizer_for(model, optimizer, learning_rate)
-    history = History()
-    began = time.perf_counter()
+    history, began = History(), time.perf_counter()
     with (
         _mode(model, training=True),
         Schedule(optimizer, warmup, decay) as schedule,
         Progress(history, steps, seconds, show) as progress,
     ):
         for batch in _repeat(batches):
-            elapsed = time.perf_counter() - began
-            done = max(history.steps / steps if steps else 0, elapsed / seconds if seconds else 0)
+            done = _share_done(history.steps, steps, time.perf_counter() - began, seconds)
             _evaluate_when_due(history, model, test, evaluate_every, done)
             if done >= 1:
                 break
@@ -148,6 +140,11 @@ def _evaluate_when_due(history, model, test, every, done) -> None:
     due = history.steps == 0 or done >= 1 or (every and history.steps % every == 0)
     if due:
         history.evaluations.append((history.steps, evaluate(model, test)))
+
+
+def _share_done(step: int, steps: int | None, elapsed: float, seconds: float | None) -> float:
+    """How much of the way is behind: 1 when either limit is reached."""
+    return max(step / steps if steps else 0, elapsed / seconds if seconds else 0)
 
 
 def _check_length(steps, seconds) -> None:

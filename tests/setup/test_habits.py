@@ -17,7 +17,12 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 LONGEST_FUNCTION = 50
 LONGEST_FILE = 250
 LONGEST_METHOD_FILE = 150  # one paper, one file
-ABOUT_PATHS = ("tests/setup/test_habits.py", "tests/notebooks/test_executed.py")
+ABOUT_PATHS = (  # tests that need such a path as an example
+    "tests/setup/test_habits.py",
+    "tests/notebooks/test_executed.py",
+    "tests/notebooks/test_rules_can_fail.py",
+    "tests/grading/hostile.py",
+)
 
 
 def tracked(*patterns: str) -> list[Path]:
