@@ -29,10 +29,8 @@ class PeftModel(nn.Module):
     """The base, adapted in place, and its adapters.
 
     base_model: the user's own model; calls and unknown attributes go to it.
-    adapters: every adapter by name, in force or not.
+    adapters: each by name; `parameters()` holds the base's and those of the one in force.
     active_adapter: the name of the one in force. tensors: of a file, in place of a fresh start.
-
-    `parameters()` holds the base's and those of the adapter in force.
     """
 
     def __init__(
