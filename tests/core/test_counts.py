@@ -76,7 +76,11 @@ PUBLISHED = {
     ),
     "ViT-B/16, 101 labels": (
         vit_base,
-        {"r": 16, "target_modules": ["query", "value"], "modules_to_save": ["classifier"]},
+        {
+            "r": 16,
+            "target_modules": r".*\.(query|value|q_proj|v_proj)",
+            "modules_to_save": ["classifier"],
+        },
         "trainable params: 667,493 || all params: 86,543,818 || trainable%: 0.7713",
     ),
 }

@@ -117,7 +117,8 @@ def test_transformers_5_writes_rope_parameters(tmp_path):
     file = tmp_path / "config.json"
     old = LlamaConfig.from_config(file)
     raw = json.loads(file.read_text())
-    raw["rope_parameters"] = {**raw.pop("rope_scaling"), "rope_theta": raw.pop("rope_theta")}
+    if "rope_scaling" in raw:  # transformers 4 wrote it
+        raw["rope_parameters"] = {**raw.pop("rope_scaling"), "rope_theta": raw.pop("rope_theta")}
     assert LlamaConfig.from_config(raw) == old
     raw["rope_parameters"]["type"] = raw["rope_parameters"].pop("rope_type")
     assert LlamaConfig.from_config(raw) == old
