@@ -44,11 +44,12 @@ def test_pins_hold_on_every_system():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the pins name what Linux installs")
 def test_pins_are_complete():
-    """What a pinned package needs is pinned too, or pip would choose its version by the day."""
+    """What a pinned version needs is pinned too, or pip would choose its version by the day."""
     pins = pinned_versions()
     for distribution in distributions():
-        if canonicalize_name(distribution.metadata["Name"]) not in pins:
-            continue
+        installed = distribution.version.partition("+")[0]
+        if pins.get(canonicalize_name(distribution.metadata["Name"])) != installed:
+            continue  # the weekly run takes newer ones, which may need other things
         for requirement in needs(distribution):
             if not requirement.name.startswith(GPU_ONLY):
                 assert canonicalize_name(requirement.name) in pins, distribution.metadata["Name"]
