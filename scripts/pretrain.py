@@ -18,13 +18,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer
-from torch.nn.functional import cross_entropy
 
 from minipeft.atomic import atomic_write_all
 from minipeft.course.batches import (
     BEGIN,
     END,
-    IGNORED,
     Batch,
     collate,
     count_predictions,
@@ -33,6 +31,7 @@ from minipeft.course.batches import (
     make_batches,
 )
 from minipeft.course.tokenizer import train_tokenizer
+from minipeft.course.training import evaluate, token_losses
 from minipeft.course.world import KINDS, World
 from minipeft.models.llama import Llama, LlamaConfig
 
@@ -68,20 +67,6 @@ def training_pieces(world: World, tokenizer: Tokenizer, step: int, size: int) ->
     return [collate(rows[a:b]) for a, b in pairwise(cuts) if a < b]
 
 
-def summed_loss(model: Llama, batch: Batch) -> torch.Tensor:
-    """The loss of all predictions of a batch, in nats."""
-    logits = model(batch.input_ids)[:, :-1]  # (batch, length - 1, vocab)
-    return cross_entropy(
-        logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-
-
-@torch.no_grad()
-def mean_loss(model: Llama, batches: list[Batch]) -> float:
-    """Nats per token."""
-    return sum(float(summed_loss(model, b)) for b in batches) / count_predictions(batches)
-
-
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Linear warm-up over the first 3%, then half a cosine down to 2% of the peak."""
     warm = max(1, steps * 3 // 100)
@@ -97,7 +82,7 @@ def train_one_step(model, optimizer, pieces: list[Batch]) -> float:
     optimizer.zero_grad()
     total = 0.0
     for piece in pieces:
-        loss = summed_loss(model, piece) / count
+        loss = token_losses(model, *piece)[0] / count
         loss.backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -119,14 +104,14 @@ def write_folder(folder: Path, model: Llama, tokenizer: Tokenizer, record: dict)
     )
 
 
-def evaluate(model: Llama, tokenizer: Tokenizer, world: World) -> dict:
+def report(model: Llama, tokenizer: Tokenizer, world: World) -> dict:
     """Held-out loss, floor and their ratio, for all kinds of documents and for each."""
     result = {}
     for kind in (None, *world.writers):
         size = HELD_OUT_DOCUMENTS if kind is None else HELD_OUT_DOCUMENTS // 10
         documents = world.documents(size, seed=HELD_OUT_SEED, kind=kind)
         batches = make_batches(tokenizer, sorted(documents, key=lambda d: len(d.text)), 100)
-        least, loss = floor(documents, batches), mean_loss(model, batches)
+        least, loss = floor(documents, batches), evaluate(model, batches)
         if kind is not None:  # the base has to guess the kind as well, from the first words
             least -= math.log(KINDS[kind]) * len(documents) / count_predictions(batches)
         result[kind or "all"] = {
@@ -181,7 +166,7 @@ def pretrain(options: argparse.Namespace) -> None:
             print(f"step {done}: loss {mean:.4f}, {tokens / seconds:.0f} tokens/s", flush=True)
         if done == options.steps or done % SAVE_EVERY == 0:
             record = description(options, model, done, tokens, seconds / 60)
-            record |= evaluate(model, tokenizer, world)
+            record |= report(model, tokenizer, world)
             print(record["all"], flush=True)
             write_folder(options.out, model, tokenizer, record)
 

@@ -60,11 +60,6 @@ class Person:
         """The pronoun as an object: him or her."""
         return "her" if self.woman else "him"
 
-    @property
-    def his(self) -> str:
-        """The possessive: his or her."""
-        return "her" if self.woman else "his"
-
 
 class World:
     """The facts of one seed, and a writer for each kind of document.
