@@ -12,17 +12,20 @@ Sources: Touvron et al. 2023, "LLaMA" (section 2.2); Su et al. 2021, "RoFormer" 
 Ainslie et al. 2023, "GQA" (section 2.2); Shazeer 2020, "GLU variants" (section 2).
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minipeft.models.cache import KeyValueCache
 from minipeft.models.checkpoint import WithoutInitialization, load_weights
 from minipeft.models.config import LlamaConfig, RopeScaling
 from minipeft.models.generate import generate
+from minipeft.models.inputs import check_inputs
+from minipeft.models.masks import visible_keys
+from minipeft.models.recompute import GradientCheckpointing
+from minipeft.models.rotary import rotary_table, rotate
 
-__all__ = ["Llama", "LlamaConfig", "RopeScaling", "generate", "load_pretrained"]
+__all__ = ["KeyValueCache", "Llama", "LlamaConfig", "RopeScaling", "generate", "load_pretrained"]
 
 
 class RMSNorm(nn.Module):
@@ -39,40 +42,12 @@ class RMSNorm(nn.Module):
         return self.weight * (wide * scale).to(x.dtype)
 
 
-def rotary_frequencies(config: LlamaConfig, device=None) -> torch.Tensor:
-    """Radians per position for each pair of a head's channels, (head_dim / 2,)."""
-    exponent = torch.arange(0, config.head_dim, 2, device=device).float() / config.head_dim
-    frequency = 1.0 / config.rope_theta**exponent
-    scaling = config.rope_scaling
-    if scaling is None:
-        return frequency
-    # Llama 3: waves longer than the original context are slowed by `factor`, short ones are kept,
-    # and those between are blended by how often they turn within the original context.
-    turns = scaling.original_max_position_embeddings * frequency / (2 * math.pi)
-    blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
-    blend = blend.clamp(0, 1)
-    return blend * frequency + (1 - blend) * frequency / scaling.factor
-
-
-def rotary_table(config: LlamaConfig, length: int, like: torch.Tensor):
-    """cos and sin of every position's angles, each (length, head_dim), in the dtype of `like`."""
-    position = torch.arange(length, device=like.device).float()
-    angle = torch.outer(position, rotary_frequencies(config, like.device))  # (length, head_dim/2)
-    angle = torch.cat((angle, angle), dim=-1)  # channel i turns together with i + head_dim/2
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
-
-
-def rotate(x, cos, sin):  # (batch, heads, length, head_dim)
-    """Turn each channel pair (i, i + head_dim/2) by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
-
-
 class Attention(nn.Module):
     """softmax(q k^T / sqrt(head_dim)) v, causal; each key/value head serves a group of queries."""
 
-    def __init__(self, config: LlamaConfig):
+    def __init__(self, config: LlamaConfig, layer_idx: int):
         super().__init__()
+        self.layer_idx = layer_idx  # the cache keeps each layer's keys and values apart
         self.head_dim = config.head_dim
         self.groups = config.num_attention_heads // config.num_key_value_heads
         queries = config.num_attention_heads * config.head_dim
@@ -82,13 +57,16 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(config.hidden_size, keys, bias=config.attention_bias)
         self.o_proj = nn.Linear(queries, config.hidden_size, bias=config.output_bias)
 
-    def forward(self, x, cos, sin):  # (batch, length, hidden)
-        q = rotate(self.split_heads(self.q_proj(x)), cos, sin)  # (batch, heads, length, head_dim)
-        k = rotate(self.split_heads(self.k_proj(x)), cos, sin)  # (batch, kv_heads, length, ...)
+    def forward(self, x, rotary, visible=None, cache=None):  # (batch, length, hidden)
+        q = rotate(self.split_heads(self.q_proj(x)), *rotary)  # (batch, heads, length, head_dim)
+        k = rotate(self.split_heads(self.k_proj(x)), *rotary)  # (batch, kv_heads, length, ...)
         v = self.split_heads(self.v_proj(x))
+        if cache is not None:
+            k, v = cache.update(k, v, self.layer_idx)  # (batch, kv_heads, past + length, head_dim)
         k = k.repeat_interleave(self.groups, dim=1)
         v = v.repeat_interleave(self.groups, dim=1)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        causal = visible is None and k.shape[2] == q.shape[2]  # else one token that sees all
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, is_causal=causal)
         return self.o_proj(mixed.transpose(1, 2).flatten(2))
 
     def split_heads(self, x):  # (batch, length, heads * head_dim)
@@ -112,44 +90,64 @@ class MLP(nn.Module):
 class DecoderLayer(nn.Module):
     """Attention, then the MLP; each reads a normalised copy and adds to the residual stream."""
 
-    def __init__(self, config: LlamaConfig):
+    def __init__(self, config: LlamaConfig, layer_idx: int):
         super().__init__()
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, layer_idx)
         self.mlp = MLP(config)
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, x, cos, sin):  # (batch, length, hidden)
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+    def forward(self, x, rotary, visible=None, cache=None):  # (batch, length, hidden)
+        x = x + self.self_attn(self.input_layernorm(x), rotary, visible, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
-class Decoder(nn.Module):
-    """Token ids to the last hidden states."""
+class Decoder(nn.Module, GradientCheckpointing):
+    """Token ids, or vectors in their place, to the last hidden states."""
 
     def __init__(self, config: LlamaConfig):
         super().__init__()
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.num_hidden_layers))
+        self.layers = nn.ModuleList(
+            DecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)
+        )
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, input_ids):  # (batch, length)
-        x = self.embed_tokens(input_ids)  # (batch, length, hidden)
-        cos, sin = rotary_table(self.config, input_ids.shape[1], like=x)
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+    ):
+        x = self.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds
+        length = x.shape[1]
+        past = 0 if past_key_values is None else past_key_values.get_seq_length()
+        if position_ids is None:
+            position_ids = torch.arange(past, past + length, device=x.device)[None]  # (1, length)
+        rotary = rotary_table(self.config, position_ids, x.dtype)
+        visible = visible_keys(length, past, attention_mask, x.device)
         for layer in self.layers:
-            x = layer(x, cos, sin)
-        return self.norm(x)
+            x = self.run_layer(layer, x, rotary, visible, cache=past_key_values)
+        return self.norm(x)  # (batch, length, hidden)
 
 
-class Llama(nn.Module):
+class Llama(nn.Module, GradientCheckpointing):
     """The language model: `model(input_ids)` -> logits, (batch, length) -> (batch, length, vocab).
 
-    A sequence is padded on the right, if at all: attention is causal, so what stands before the
-    padding never sees it, and no attention mask is needed.
+    Args (names and meaning are transformers'):
+        input_ids: token ids, (batch, length).
+        attention_mask: 0 where a token is padding, on either side; (batch, past + length). Without
+            it nothing is padding. (Padding on the right needs none in training: attention is
+            causal, so what stands before it never sees it.)
+        position_ids: (batch, length) or (1, length); if None, past, past + 1, ...
+        past_key_values: a KeyValueCache, which is read and made longer in place.
+        inputs_embeds: vectors in place of `input_ids`, (batch, length, hidden).
 
     Raises:
-        ValueError: `input_ids` is not a table of whole numbers (batch, length).
+        ValueError: not exactly one of `input_ids` and `inputs_embeds`, or a wrong shape or type.
     """
 
     def __init__(self, config: LlamaConfig):
@@ -160,13 +158,17 @@ class Llama(nn.Module):
         self.apply(self.initialize)
         self.tie_weights()
 
-    def forward(self, input_ids):  # (batch, length)
-        if input_ids.dim() != 2 or input_ids.is_floating_point():
-            raise ValueError(
-                "input_ids should be whole numbers of shape (batch, length), but they are "
-                f"{input_ids.dtype} of shape {tuple(input_ids.shape)}"
-            )
-        return self.lm_head(self.model(input_ids))  # (batch, length, vocab)
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        position_ids=None,
+        past_key_values=None,
+        inputs_embeds=None,
+    ):
+        inputs = input_ids, attention_mask, position_ids, past_key_values, inputs_embeds
+        check_inputs(self.config, *inputs)
+        return self.lm_head(self.model(*inputs))  # (batch, length, vocab)
 
     @staticmethod
     def initialize(module):

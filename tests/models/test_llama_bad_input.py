@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from minipeft.models.llama import Llama, LlamaConfig, load_pretrained
+from minipeft.models.llama import KeyValueCache, Llama, LlamaConfig, load_pretrained
 
 CONFIG = {
     "model_type": "llama",
@@ -137,3 +137,47 @@ def test_input_that_is_no_table_of_ids(tokens):
     model = Llama(LlamaConfig.from_config(CONFIG))
     with pytest.raises(ValueError, match="whole numbers of shape"):
         model(tokens)
+
+
+def filled(length=4):
+    cache = KeyValueCache()
+    for layer in range(2):
+        cache.update(*torch.zeros(2, 2, 2, length, 4), layer)
+    return cache
+
+
+IDS, VECTORS = torch.zeros(2, 3, dtype=torch.long), torch.zeros(2, 3, 16)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({}, "input_ids and inputs_embeds, not neither"),
+        ({"input_ids": IDS, "inputs_embeds": VECTORS}, "not both"),
+        ({"inputs_embeds": VECTORS[:, :, :15]}, r"shape \(batch, length, 16\).*\(2, 3, 15\)"),
+        ({"inputs_embeds": IDS}, r"inputs_embeds .*int64 of shape \(2, 3\)"),
+        ({"inputs_embeds": VECTORS.long()}, r"inputs_embeds .*int64"),
+        ({"input_ids": IDS, "attention_mask": IDS[:, :2]}, r"attention_mask .*\(2, 3\).*\(2, 2\)"),
+        ({"input_ids": IDS, "attention_mask": VECTORS}, r"attention_mask .*\(2, 3, 16\)"),
+        (
+            {"input_ids": IDS, "attention_mask": IDS, "past_key_values": filled()},
+            r"attention_mask should have shape \(2, 7\), \(batch, past \+ length\).*\(2, 3\)",
+        ),
+        ({"input_ids": IDS, "position_ids": IDS[:, :1]}, r"position_ids .*\(2, 1\)"),
+        ({"input_ids": IDS, "position_ids": VECTORS[..., 0]}, r"position_ids .*float32"),
+        ({"input_ids": IDS, "past_key_values": ((VECTORS, VECTORS),)}, "KeyValueCache.* tuple"),
+        ({"input_ids": IDS[:1], "past_key_values": filled()}, r"layer 0 holds \(2, 2, 4, 4\)"),
+    ],
+)
+def test_inputs_that_do_not_fit(inputs, message):
+    model = Llama(LlamaConfig.from_config(CONFIG))
+    with pytest.raises(ValueError, match=message):
+        model(**inputs)
+
+
+@pytest.mark.parametrize("options", [{"use_reentrant": True}, {"use_rentrant": False}, {"x": 1}])
+def test_other_ways_to_checkpoint_are_refused(options):
+    model = Llama(LlamaConfig.from_config(CONFIG))
+    with pytest.raises(ValueError, match=r"gradient_checkpointing_kwargs=.*'use_reentrant': False"):
+        model.gradient_checkpointing_enable(options)
+    assert not model.model.gradient_checkpointing
