@@ -3,22 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from minipeft.linear import dense_weight, oriented
 from minipeft.methods.tuner import Tuner
-
-
-def is_conv1d(layer: nn.Module) -> bool:
-    """GPT-2's linear layer in transformers, whose weight is stored as (in, out)."""
-    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
-
-
-def is_linear(layer: nn.Module) -> bool:
-    """Whether a tuner can sit on this layer."""
-    return isinstance(layer, nn.Linear) or is_conv1d(layer)
-
-
-def oriented(weight: Tensor, layer: nn.Module) -> Tensor:
-    """Turn a weight from the layer's own layout to (out, in), or back: a view either way."""
-    return weight.T if is_conv1d(layer) else weight
 
 
 class AdaptedLinear(nn.Module):
@@ -31,8 +17,8 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base_layer = base_layer
         self.tuner = tuner
-        # W0, put aside while W' is in its place. In a tuple, where it is no parameter of the model.
-        self.kept: tuple[nn.Parameter, ...] = ()
+        # W0 and b0, put aside while W' and b' stand there: no parameters of the model meanwhile.
+        self.kept: tuple[nn.Parameter | None, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -53,38 +39,46 @@ class AdaptedLinear(nn.Module):
         return bool(self.kept)
 
     @torch.no_grad()
-    def merged_weight(self) -> Tensor:
-        """W' in the layer's own layout and at least 32 bits, before it is rounded to W's dtype."""
-        weight = self.base_layer.weight
-        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
-        return oriented(self.tuner.merged(oriented(weight, self.base_layer)), self.base_layer)
+    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
+        """W' in the layer's own layout and b', or None where that is b; at least 32 bits each."""
+        wide = torch.promote_types(self.weight.dtype, torch.float32)
+        weight = self.tuner.merged(dense_weight(self.base_layer).to(wide))
+        bias = None if self.bias is None else self.bias.to(wide)
+        merged_bias = self.tuner.merged_bias(bias)
+        return oriented(weight, self.base_layer), None if merged_bias is bias else merged_bias
 
     def merges_safely(self) -> bool:
-        """Whether W' is finite in W's dtype: 16 bits may overflow."""
-        return bool(torch.isfinite(self.merged_weight().to(self.weight.dtype)).all())
+        """Whether W' and b' are finite in W's dtype: 16 bits may overflow."""
+        merged = [tensor for tensor in self.merged_tensors() if tensor is not None]
+        return all(bool(torch.isfinite(tensor.to(self.weight.dtype)).all()) for tensor in merged)
 
     @torch.no_grad()
     def merge(self) -> float:
-        """Put W' in place of W0, which is kept aside. Returns the largest rounding error of W'.
+        """Put W' and b' in place of W0 and b0, which are kept aside.
 
-        Raises RuntimeError when merged already (the update would count twice) and NotMergeable.
+        Returns the largest rounding error of W'. Raises RuntimeError when merged already (the
+        update would count twice) and NotMergeable.
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
-        exact = self.merged_weight()
-        kept = self.base_layer.weight
-        rounded = exact.to(kept.dtype).contiguous()
+        exact, bias = self.merged_tensors()
+        self.kept = (self.base_layer.weight, self.base_layer.bias)
+        rounded = exact.to(self.weight.dtype).contiguous()
         self.base_layer.weight = nn.Parameter(rounded, requires_grad=False)
-        self.kept = (kept,)
+        if bias is not None:
+            self.base_layer.bias = nn.Parameter(bias.to(rounded.dtype), requires_grad=False)
         return (rounded - exact).abs().max().item()
 
     def unmerge(self) -> None:
-        """Put the very W0 back: exact, where subtracting the update would only come close.
+        """Put the very W0 and b0 back: exact, where subtracting the update only comes close.
 
         Raises RuntimeError when not merged.
         """
         if not self.merged:
             raise RuntimeError("not merged: there is nothing to undo")
-        now, (kept,) = self.base_layer.weight, self.kept
-        kept.data = kept.data.to(now.device, now.dtype)  # the model may have moved
-        self.base_layer.weight, self.kept = kept, ()
+        now = self.base_layer.weight
+        for kept in self.kept:
+            if kept is not None:
+                kept.data = kept.data.to(now.device, now.dtype)  # the model may have moved
+        self.base_layer.weight, self.base_layer.bias = self.kept
+        self.kept = ()

@@ -1,99 +1,84 @@
 """An adapter is a thing you can hold: a config and the pieces that it puts in place of the base's.
 
-Three kinds of pieces cover what LoRA and its relatives train: an AdaptedLinear for each target, a
-trained copy of each module in `modules_to_save`, and a trained copy of each bias that is asked for.
+Pieces are an AdaptedLinear for each target, a trained copy of each module in `modules_to_save` and
+of each parameter that the method trains in place (biases), and at most one soft prompt.
 Attaching sets references to the pieces, detaching sets them back: no tensor moves, and the base
 that comes back is the base that went in.
 """
 
-import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from minipeft.adapted import AdaptedLinear, is_conv1d, oriented
-from minipeft.configs import LayerConfig
+from minipeft.adapted import AdaptedLinear
+from minipeft.configs import LayerConfig, PeftConfig
 from minipeft.errors import nearest
-from minipeft.targets import (
-    expand_all_linear,
-    find_targets,
-    is_below,
-    modules_to_save,
-    without_strangers,
-)
-
-
-@dataclass
-class Swap:
-    """One place in the model: `piece` stands there when attached, `base` when not."""
-
-    sites: list[tuple[nn.Module, str]]  # (owner, attribute); several where a module is shared
-    base: nn.Module | nn.Parameter
-    piece: nn.Module | nn.Parameter
-
-    def put(self, value: nn.Module | nn.Parameter) -> None:
-        for owner, attribute in self.sites:
-            setattr(owner, attribute, value)
-            if isinstance(value, nn.Module):
-                value.train(owner.training)  # it missed what train() and eval() said meanwhile
+from minipeft.linear import is_conv1d
+from minipeft.methods.tuner import NotMergeable, Tuner
+from minipeft.swaps import Swap, check_tied, parameter_swaps, places, saved_swaps, tied_to
+from minipeft.targets import expand_all_linear, find_targets, modules_to_save, without_strangers
 
 
 class Adapter:
-    """A config and its swaps by dotted name. Building one changes nothing in the model.
+    """A config and its pieces. Building one changes nothing in the model.
 
     model: the bare base. config: what to build; the adapter keeps a completed copy.
     tensors: what a file holds, or None for a fresh start.
+    swaps: the pieces by dotted name. prompt: the soft prompt, or None.
 
     Raises ValueError for a config or tensors that don't fit the model.
     """
 
     def __init__(
-        self, model: nn.Module, config: LayerConfig, tensors: dict[str, Tensor] | None = None
+        self, model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
     ) -> None:
-        if not isinstance(config, LayerConfig):
+        if not isinstance(config, PeftConfig) or not hasattr(config, "peft_type"):
             raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
-        if str(config.target_modules).lower() == "all-linear":
-            config = replace(config, target_modules=expand_all_linear(model, config))
-        if tensors is not None:
-            config = without_strangers(model, config)
-        targets = find_targets(model, config)
-        weights = {path: oriented(layer.weight, layer) for path, layer in targets.items()}
+        name = config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
+        config = replace(config.completed(model), base_model_name_or_path=name)
+        targets: dict[str, nn.Module] = {}
+        if isinstance(config, LayerConfig):
+            config, targets = layers_for(model, config, new=tensors is None)
         saved = modules_to_save(model, config)
         if tensors is None:
-            config = config.fitted({path: tuple(w.shape) for path, w in weights.items()})
-        self.config = replace(
-            config,
-            fan_in_fan_out=any(is_conv1d(layer) for layer in targets.values()),
-            modules_to_save=sorted(saved) or config.modules_to_save,
-            base_model_name_or_path=(
-                config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
-            ),
-        )
-        sites = places(model)
-        self.swaps: dict[str, Swap] = {}
-        for path, layer in targets.items():
-            adapted = AdaptedLinear(layer, self.config.tuner(path, weights[path]))
-            self.swaps[path] = Swap(sites[id(layer)], layer, adapted)
-        for path, module in saved.items():
-            trained = copy.deepcopy(module).requires_grad_(True)
-            self.swaps[path] = Swap(sites[id(module)], module, trained)
-        for path, owner, name in biases(model, config.bias, list(targets), list(saved)):
-            bias = getattr(owner, name)
-            trained = nn.Parameter(bias.detach().clone())
-            self.swaps[f"{path}.{name}"] = Swap([(owner, name)], bias, trained)
+            check_tied(model, saved)
+        if saved and hasattr(config, "modules_to_save"):
+            config = replace(config, modules_to_save=sorted(saved))
+        self.config, self.base_model, self.merged = config, model, False
+        self.tied = tied_to(model, targets)
+        self.prompt = config.soft_prompt(model)
+        self.shared = config.shared(targets) if targets else None
+        self.swaps = self.tuner_swaps(targets)
+        self.swaps |= saved_swaps(model, saved, together=tensors is None)
+        self.swaps |= parameter_swaps(model, config, targets, saved)
         if tensors is not None:
             self.load_state_dict(tensors)
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
 
+    def tuner_swaps(self, targets: dict[str, nn.Module]) -> dict[str, Swap]:
+        """An AdaptedLinear for each target that the method wants one on."""
+        sites, swaps = places(self.base_model), {}
+        for path, layer in targets.items():
+            tuner = self.config.tuner(path, layer)
+            if tuner is not None:
+                if self.shared is not None:
+                    tuner.shared = self.shared
+                swaps[path] = Swap(sites[id(layer)], layer, AdaptedLinear(layer, tuner))
+        return swaps
+
     def attach(self) -> None:
         for swap in self.swaps.values():
             swap.put(swap.piece)
+        if self.prompt is not None:
+            self.prompt.attach(self.base_model)
 
     def detach(self) -> None:
         for swap in self.swaps.values():
             swap.put(swap.base)
+        if self.prompt is not None:
+            self.prompt.detach(self.base_model)
 
     @property
     def layers(self) -> dict[str, AdaptedLinear]:
@@ -102,9 +87,9 @@ class Adapter:
         return {path: piece for path, piece in pieces.items() if isinstance(piece, AdaptedLinear)}
 
     @property
-    def merged(self) -> bool:
-        """Whether W' stands in place of W0."""
-        return any(layer.merged for layer in self.layers.values())
+    def tuners(self) -> dict[str, Tuner]:
+        """What the adapter learns for each adapted layer."""
+        return {path: layer.tuner for path, layer in self.layers.items()}
 
     def unsafe_layer(self) -> str | None:
         """The first layer, if any, whose W' would hold NaN or inf."""
@@ -113,13 +98,27 @@ class Adapter:
         )
 
     def merge(self) -> dict[str, float]:
-        """Merge every layer; the largest rounding error of W' by layer."""
-        return {path: layer.merge() for path, layer in self.layers.items()}
+        """Merge every layer; the largest rounding error of W' by layer.
+
+        Raises NotMergeable, and ValueError where a weight is tied; nothing has changed then.
+        """
+        if self.prompt is not None:
+            raise NotMergeable(f"{self.config.peft_type} can't be merged: {self.prompt.why_apart}")
+        for path, other in self.tied.items():
+            raise ValueError(
+                f"{path} shares its weight with {other}: merging would change both, or untie them. "
+                "Keep the adapter unmerged, or first give the layer a weight of its own and set "
+                "the model's tie_word_embeddings to False"
+            )
+        errors = {path: layer.merge() for path, layer in self.layers.items()}
+        self.merged = True
+        return errors
 
     def unmerge(self) -> None:
         """Put every W0 back."""
         for layer in self.layers.values():
             layer.unmerge()
+        self.merged = False
 
     def settle(self) -> None:
         """Make a merge final: the base's own layers take their places again, with W'."""
@@ -128,38 +127,49 @@ class Adapter:
             self.swaps[path].put(layer.base_layer)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the adapter trains, under the names that a file has.
-
-        A target's bias is called `<path>.base_layer.bias` there, as in peft.
-        """
+        """What the adapter holds, trained or not, by its place in the base."""
         for path, swap in self.swaps.items():
-            if isinstance(swap.piece, AdaptedLinear):
-                yield from swap.piece.tuner.named_parameters(prefix=path)
-            elif isinstance(swap.piece, nn.Module):
-                yield from swap.piece.named_parameters(prefix=path)
-            else:
-                owner, _, name = path.rpartition(".")
-                yield (f"{owner}.base_layer.{name}" if owner in self.swaps else path), swap.piece
+            yield from swap.named_parameters(path)
+        if self.prompt is not None:
+            yield from self.prompt.named_parameters()
 
     def count(self) -> tuple[int, int]:
         """(trained, added to the base): a bias is trained in its place, so it adds nothing."""
-        pieces = [parameter for _, parameter in self.named_parameters()]
+        pieces = {id(parameter): parameter for _, parameter in self.named_parameters()}.values()
         trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
         bases = [swap.base for swap in self.swaps.values()]
-        biases = sum(base.numel() for base in bases if isinstance(base, nn.Parameter))
-        return trained, sum(parameter.numel() for parameter in pieces) - biases
+        in_place = sum(base.numel() for base in bases if isinstance(base, nn.Parameter))
+        return trained, sum(parameter.numel() for parameter in pieces) - in_place
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The tensors of the adapter's file, without the file's prefix. Buffers included."""
-        tensors = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        """The tensors of the adapter's file. Buffers of saved modules are among them.
+
+        A target's bias is called `<path>.base_layer.bias` there, as in peft.
+        """
+        tensors: dict[str, Tensor] = {}
         for path, swap in self.swaps.items():
-            if isinstance(swap.piece, nn.Module) and not isinstance(swap.piece, AdaptedLinear):
-                tensors |= swap.piece.state_dict(prefix=f"{path}.")
-        return tensors
+            place = self.config.file_prefix + path
+            if isinstance(swap.piece, AdaptedLinear):
+                learned = swap.piece.tuner.file_tensors()
+                tensors |= {f"{place}.{name}": tensor for name, tensor in learned.items()}
+            elif isinstance(swap.piece, nn.Module):
+                tensors |= swap.piece.state_dict(prefix=f"{place}.")
+            else:
+                owner, _, name = path.rpartition(".")
+                inside = f"{owner}.base_layer.{name}" if owner in self.swaps else path
+                tensors[self.config.file_prefix + inside] = swap.piece.detach()
+        if self.shared is not None:
+            tensors |= self.shared.state_dict(prefix="base_model.")
+        return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Copy tensors in. Raises ValueError, with nothing changed, unless all fit."""
         own = self.state_dict()
+        if own and not own.keys() & tensors.keys():
+            raise ValueError(
+                f"no adapter's file for this: it has {next(iter(tensors), 'nothing')!r}, where "
+                f"{next(iter(own))!r} and the like belong"
+            )
         for name in own:
             if name not in tensors:
                 raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
@@ -188,25 +198,22 @@ class Adapter:
                     thing._apply(function)
                 else:
                     thing.data = function(thing.data)
+        if self.prompt is not None:
+            self.prompt._apply(function)
 
 
-def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
-    """For each module (by id) every owner and attribute that reaches it."""
-    found: dict[int, list[tuple[nn.Module, str]]] = {}
-    for owner in model.modules():
-        for attribute, module in owner._modules.items():  # named_children hides second names
-            if module is not None:
-                found.setdefault(id(module), []).append((owner, attribute))
-    return found
+def layers_for(
+    model: nn.Module, config: LayerConfig, new: bool
+) -> tuple[LayerConfig, dict[str, nn.Module]]:
+    """The layers that a config means by dotted name, and the config with them written out.
 
-
-def biases(
-    model: nn.Module, which: str, targets: list[str], saved: list[str]
-) -> Iterator[tuple[str, nn.Module, str]]:
-    """Owner's path, owner and name of each bias trained under "none", "lora_only" or "all"."""
-    for path, owner in model.named_modules():
-        wanted = which == "all" or (which == "lora_only" and path in targets)
-        if wanted and not is_below(path, saved):
-            for name, _ in owner.named_parameters(recurse=False):
-                if "bias" in name:  # in_proj_bias of nn.MultiheadAttention, too
-                    yield path, owner, name
+    new: a new adapter must fit every layer; a file may name what this model lacks.
+    """
+    if str(config.target_modules).lower() == "all-linear":
+        config = replace(config, target_modules=expand_all_linear(model, config))
+    if not new:
+        config = without_strangers(model, config)
+    layers = find_targets(model, config)
+    stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())
+    config = replace(config, fan_in_fan_out=stored_as_in_out)
+    return (config.fitted(layers) if new else config), layers

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from minipeft.errors import check_choice, check_list, check_regex, nearest
 
@@ -28,6 +28,7 @@ class PeftConfig:
     inference_mode: bool = False
 
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
+    file_prefix: ClassVar[str] = "base_model."  # of what is trained inside the base
 
     def __new__(cls, *args: Any, **options: Any) -> "PeftConfig":
         fields = [option.name for option in dataclasses.fields(cls)]
@@ -57,6 +58,21 @@ class PeftConfig:
                 )
         return cls(**{name: value for name, value in fields.items() if name in known})
 
+    def completed(self, model: nn.Module) -> Self:
+        """This config with what only the model knows. Raises ValueError where they don't fit."""
+        return self
+
+    def soft_prompt(self, model: nn.Module) -> nn.Module | None:
+        """What the method learns beside the model's layers: a SoftPrompt, or nothing."""
+        return None
+
+    def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
+        """Whether the base's own parameter `name` of the module called `path` is trained."""
+        return False
+
+    def after_step(self, tuners: dict[str, nn.Module], step: int) -> None:
+        """What the method does after each optimizer step, such as moving its ranks about."""
+
 
 @dataclass
 class LayerConfig(PeftConfig):
@@ -79,6 +95,9 @@ class LayerConfig(PeftConfig):
     modules_to_save: list[str] | None = None
     fan_in_fan_out: bool = False
 
+    file_prefix: ClassVar[str] = "base_model.model."
+    needs_targets: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         check_list("modules_to_save", self.modules_to_save, str)
         if type(self.layers_to_transform) is not int:
@@ -97,13 +116,25 @@ class LayerConfig(PeftConfig):
             )
         check_choice("bias", self.bias, ["none", "all", "lora_only"])
 
-    def fitted(self, shapes: dict[str, tuple[int, int]]) -> Self:
-        """This config for a new adapter on layers of these shapes (out, in), by dotted name.
+    def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
+        """The biases that `bias` asks for; in_proj_bias of nn.MultiheadAttention is one, too."""
+        return "bias" in name and (self.bias == "all" or (self.bias == "lora_only" and targeted))
+
+    def accepts(self, module: nn.Module) -> bool:
+        """Whether the method also sits on this module, which is no linear layer."""
+        return False
+
+    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+        """This config for a new adapter on these layers, by dotted name.
 
         Raises ValueError where an option doesn't fit a layer.
         """
         return self
 
-    def tuner(self, path: str, weight: Tensor) -> nn.Module:
-        """A new tuner for the layer called `path`, from its weight (out, in)."""
+    def shared(self, layers: dict[str, nn.Module]) -> nn.Module | None:
+        """What all tuners on these layers read, each as its `shared`; None where there is none."""
+        return None
+
+    def tuner(self, path: str, layer: nn.Module) -> nn.Module | None:
+        """A new tuner for the layer called `path`, or None where it needs none."""
         raise NotImplementedError

@@ -1,9 +1,9 @@
 """Adapter folders in Hugging Face peft's layout.
 
 A folder holds `adapter_config.json` and `adapter_model.safetensors`.
-Each tensor is called `base_model.model.<path in the base>.<name in the tuner>`; the adapter's own
-name isn't in the file. The adapter named "default" lies in the folder itself, any other in a
-subfolder of its name.
+Each tensor is called `base_model.model.<path in the base>.<name in the tuner>`, or
+`prompt_embeddings`; the adapter's own name isn't in the file. The adapter named "default" lies in
+the folder itself, any other in a subfolder of its name.
 """
 
 import json
@@ -22,7 +22,6 @@ from minipeft.errors import nearest
 from minipeft.methods import METHODS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PREFIX = "base_model.model."
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
 # bias before training, and the trained one a second time. Nothing reads them.
 UNREAD = (".original_module.", ".modules_to_save.")
@@ -43,7 +42,7 @@ def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
     for name, adapter in adapters.items():
         place = Path(folder) if name == "default" else Path(folder) / name
         tensors = {
-            PREFIX + key: tensor.cpu().contiguous().clone()  # clone: no two may share storage
+            key: tensor.cpu().contiguous().clone()  # clone: no two may share storage
             for key, tensor in adapter.state_dict().items()
         }
         files[place / WEIGHTS] = safetensors.torch.save(tensors, metadata={"format": "pt"})
@@ -88,7 +87,7 @@ def read_config(folder: str | Path) -> PeftConfig:
 
 
 def read_tensors(folder: str | Path) -> dict[str, Tensor]:
-    """The tensors of an adapter folder, named by path in the base. Raises as `read_config`."""
+    """The tensors of an adapter folder. Raises as `read_config`."""
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         pickled = path.with_name("adapter_model.bin").is_file()
@@ -98,11 +97,8 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
         tensors = safetensors.torch.load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged or not safetensors: {error}") from error
-    for key in tensors:
-        if not key.startswith(PREFIX):
-            raise ValueError(f"{path} is no adapter file: {key!r} doesn't begin with {PREFIX!r}")
     return {
-        key.removeprefix(PREFIX): tensor
+        key: tensor
         for key, tensor in tensors.items()
         if not any(wrapper in key for wrapper in UNREAD)
     }

@@ -6,29 +6,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from minipeft.adapted import AdaptedLinear, is_linear
-from minipeft.configs import LayerConfig
+from minipeft.adapted import AdaptedLinear
+from minipeft.configs import LayerConfig, PeftConfig
 from minipeft.errors import nearest
-from minipeft.methods.patterns import names
-
-Patterns = list[str] | str | None
-
-
-def matches(path: str, patterns: Patterns) -> bool:
-    """Whether a dotted name is meant: a string is a regex for all of it, a list holds endings.
-
-    An ending must start at a dot: "v_proj" means "layers.0.v_proj" and not "layers.0.kv_proj".
-    """
-    if not patterns:
-        return False
-    if isinstance(patterns, str):
-        return re.fullmatch(patterns, path) is not None
-    return any(path == ending or path.endswith(f".{ending}") for ending in patterns)
-
-
-def is_below(path: str, tops: list[str]) -> bool:
-    """Whether a dotted name is one of `tops` or inside one."""
-    return any(path == top or path.startswith(f"{top}.") for top in tops)
+from minipeft.linear import is_linear
+from minipeft.methods.patterns import is_below, matches, names
 
 
 def expand_all_linear(model: nn.Module, config: LayerConfig) -> list[str]:
@@ -72,6 +54,8 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     """
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
     wanted = config.target_modules
+    if wanted is None and not config.needs_targets:
+        return {}
     if not wanted:
         raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', endings(modules))}")
     for option, stranger in strangers(modules, config):
@@ -89,7 +73,7 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
         if matches(path, wanted)
         and (isinstance(wanted, str) or in_chosen_layers(path, config))
         and not matches(path, config.exclude_modules)
-        and not is_below(path, list(saved))
+        and not is_below(path, saved)
     }
     if not found:
         raise ValueError(
@@ -98,7 +82,8 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
             f"layers_to_transform={config.layers_to_transform!r} leave no layer over"
         )
     for path, module in found.items():
-        check_target(modules, path, module)
+        if not config.accepts(module):
+            check_target(modules, path, module)
     first = {id(module): path for path, module in reversed(found.items())}
     return {path: module for path, module in found.items() if first[id(module)] == path}
 
@@ -180,12 +165,12 @@ HEADS = {
 }
 
 
-def modules_to_save(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
+def modules_to_save(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
     """The modules that are trained in full, outermost first and none inside another."""
     modules = dict(model.named_modules())
-    wanted = list(config.modules_to_save or []) + HEADS.get(config.task_type, [])
+    wanted = list(getattr(config, "modules_to_save", None) or []) + HEADS.get(config.task_type, [])
     found: dict[str, nn.Module] = {}
     for path, module in modules.items():
-        if matches(path, wanted) and not is_below(path, list(found)):
+        if matches(path, wanted) and not is_below(path, found):
             found[path] = module
     return found

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_number
+from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
-from minipeft.methods.tuner import Tuner, adapter_dtype
+from minipeft.methods.tuner import Tuner
 
 
 @dataclass
@@ -55,26 +56,27 @@ class LoraConfig(LayerConfig):
             raise ValueError(f"lora_dropout={self.lora_dropout!r} must be in [0, 1), say 0.05")
         check_choice("init_lora_weights", self.init_lora_weights, [True, False, "gaussian"])
 
-    def fitted(self, shapes: dict[str, tuple[int, int]]) -> Self:
+    def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same ranks and alphas, in patterns that a file can hold, none above its layer's."""
-        for path, shape in shapes.items():
+        for path, layer in layers.items():
+            shape = shape_of(layer)
             r = by_pattern(self.rank_pattern, path, self.r)
             if r > min(shape):
                 raise ValueError(
                     f"r={r} is larger than {path} ({shape[0]} x {shape[1]}); "
                     f"the largest rank there is {min(shape)}"
                 )
-        ranks, alphas = sortable(self.rank_pattern, shapes), sortable(self.alpha_pattern, shapes)
+        ranks, alphas = sortable(self.rank_pattern, layers), sortable(self.alpha_pattern, layers)
         return replace(self, rank_pattern=ranks, alpha_pattern=alphas)
 
-    def tuner(self, path: str, weight: Tensor) -> "LoraTuner":
+    def tuner(self, path: str, layer: nn.Module) -> "LoraTuner":
         """The tuner for the layer called `path`, its rank and alpha as the patterns say."""
         r = by_pattern(self.rank_pattern, path, self.r)
         alpha = by_pattern(self.alpha_pattern, path, self.lora_alpha)
-        out_features, in_features = weight.shape
+        out_features, in_features = shape_of(layer)
         tuner = LoraTuner(in_features, out_features, r, alpha, self.lora_dropout, self.use_rslora)
         tuner.reset(self.init_lora_weights)
-        return tuner.to(device=weight.device, dtype=adapter_dtype(weight))
+        return tuner.to(**adapter_place(layer))
 
 
 class LoraTuner(Tuner):
@@ -109,6 +111,9 @@ class LoraTuner(Tuner):
         h = base(x)  # (..., out)
         x = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
         return (h + self.scaling * self.lora_B(self.lora_A(x))).to(h.dtype)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        return self.lora_A.weight, self.scaling * self.lora_B.weight
 
     def merged(self, weight: Tensor) -> Tensor:
         delta = self.lora_B.weight @ self.lora_A.weight  # (out, in)

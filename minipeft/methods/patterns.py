@@ -1,9 +1,28 @@
-"""Other values for some layers: rank_pattern and alpha_pattern, read as peft reads them."""
+"""How a config names layers, and gives some of them other values; read as peft reads it."""
 
 import re
 from collections.abc import Iterable
 
 from minipeft.errors import check_regex
+
+Patterns = list[str] | str | None
+
+
+def matches(path: str, patterns: Patterns) -> bool:
+    """Whether a dotted name is meant: a string is a regex for all of it, a list holds endings.
+
+    An ending must start at a dot: "v_proj" means "layers.0.v_proj" and not "layers.0.kv_proj".
+    """
+    if not patterns:
+        return False
+    if isinstance(patterns, str):
+        return re.fullmatch(patterns, path) is not None
+    return any(path == ending or path.endswith(f".{ending}") for ending in patterns)
+
+
+def is_below(path: str, tops: Iterable[str]) -> bool:
+    """Whether a dotted name is one of `tops` or inside one."""
+    return any(path == top or path.startswith(f"{top}.") for top in tops)
 
 
 def check_pattern(name: str, pattern: object) -> None:

@@ -1,6 +1,5 @@
-"""The one shape that all methods on a linear layer share."""
+"""The one shape that all methods on a layer share."""
 
-import torch
 from torch import Tensor, nn
 
 
@@ -9,7 +8,7 @@ class NotMergeable(TypeError):
 
 
 class Tuner(nn.Module):
-    """What one method does to one linear layer: h = f(x; base).
+    """What one method does to one layer: h = f(x; base).
 
     A tuner holds the learned tensors alone, under the names they have in an adapter file. It is
     given the frozen layer at each call and never owns it.
@@ -26,9 +25,21 @@ class Tuner(nn.Module):
         """
         raise NotMergeable(f"{type(self).__name__} has no merged weight")
 
+    def merged_bias(self, bias: Tensor | None) -> Tensor | None:
+        """The bias b' (out,) that goes with W', from b; None where there is none."""
+        return bias
 
-def adapter_dtype(weight: Tensor) -> torch.dtype:
-    """Adapters are kept in 32 bits at least: small steps would be lost in 16."""
-    if not weight.dtype.is_floating_point:
-        return torch.float32  # a packed 4-bit weight
-    return torch.promote_types(weight.dtype, torch.float32)
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A (r, in) and B (out, r) with W' = W + B A, where the update is such a product.
+
+        Raises NotImplementedError where it isn't. Mixed batches and weighted sums stand on this.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no low-rank factors")
+
+    def penalty(self) -> Tensor | None:
+        """What the method adds to the loss for this layer, if anything."""
+        return None
+
+    def file_tensors(self) -> dict[str, Tensor]:
+        """The learned tensors by their names in a file."""
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}

@@ -36,7 +36,7 @@ def _llama() -> nn.Module:
 
 
 def _gpt2() -> nn.Module:
-    """Fused attention in Conv1D layers, which store their weight as (in, out); tied embeddings."""
+    """Fused attention in Conv1D layers, stored as (in, out). Its head is untied here."""
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=VOCABULARY,
@@ -47,6 +47,7 @@ def _gpt2() -> nn.Module:
             resid_pdrop=0.0,
             embd_pdrop=0.0,
             attn_pdrop=0.0,
+            tie_word_embeddings=False,
             bos_token_id=0,
             eos_token_id=0,
             attn_implementation="eager",

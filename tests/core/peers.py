@@ -35,8 +35,8 @@ def file_name(parameter: str, adapter: str = "default") -> str:
         if parameter.startswith(prefix):
             parameter = parameter.removeprefix(prefix)
             break
-    parameter = parameter.replace(f".modules_to_save.{adapter}.", ".")
-    return re.sub(rf"(\.lora_[AB])\.{adapter}\.", r"\1.", parameter)
+    parameter = re.sub(rf"(\.modules_to_save)?\.{adapter}(?=\.|$)", "", parameter)
+    return parameter.replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
 def our_file_name(parameter: str) -> str:
@@ -96,15 +96,18 @@ class Twins:
         return trained_by_us(self.ours), trained_by_peft(self.theirs, adapter)
 
 
-def wrap_ours(base: nn.Module, options: dict, adapter: str = "default") -> minipeft.PeftModel:
-    return minipeft.get_peft_model(
-        base, minipeft.LoraConfig(**copy.deepcopy(options)), adapter_name=adapter
-    )
+def wrap_ours(
+    base: nn.Module, options: dict, adapter: str = "default", config: str = "LoraConfig"
+) -> minipeft.PeftModel:
+    made = getattr(minipeft, config)(**copy.deepcopy(options))
+    return minipeft.get_peft_model(base, made, adapter_name=adapter)
 
 
-def wrap_theirs(base: nn.Module, options: dict, adapter: str = "default") -> peft.PeftModel:
+def wrap_theirs(
+    base: nn.Module, options: dict, adapter: str = "default", config: str = "LoraConfig"
+) -> peft.PeftModel:
     with quiet():
-        config = peft.LoraConfig(**copy.deepcopy(options))
+        config = getattr(peft, config)(**copy.deepcopy(options))
         return peft.get_peft_model(base, config, adapter_name=adapter)
 
 
@@ -114,11 +117,12 @@ def twins(
     dtype: torch.dtype = torch.float64,
     adapter: str = "default",
     scrambled: bool = True,
+    config: str = "LoraConfig",
 ) -> Twins:
     """Both libraries on the same base, with the same options and (scrambled) the same values."""
     pair = Twins(
-        wrap_ours(build(family, dtype), options, adapter),
-        wrap_theirs(build(family, dtype), options, adapter),
+        wrap_ours(build(family, dtype), options, adapter, config),
+        wrap_theirs(build(family, dtype), options, adapter, config),
     )
     pair.theirs.eval()  # peft's new layers are in train mode even where the base is in eval mode
     if scrambled:

@@ -171,18 +171,6 @@ def test_safe_merge_of_a_sound_adapter_is_a_merge():
     assert torch.equal(first, second)
 
 
-def test_merging_a_tied_layer_leaves_its_twin_alone():
-    """GPT-2's lm_head shares its weight with the embedding, which a merge must not change."""
-    model = wrap_ours(build("gpt2"), {"r": 2, "target_modules": ["lm_head"]})
-    scramble(trained_by_us(model))
-    adapted, embedding = logits(model), model.base_model.transformer.wte.weight.clone()
-    model.merge_adapter()
-    assert torch.equal(model.base_model.transformer.wte.weight, embedding)
-    assert_equal(logits(model), adapted, 1e-5, "merged")
-    model.unmerge_adapter()
-    assert model.base_model.lm_head.base_layer.weight is model.base_model.transformer.wte.weight
-
-
 def test_a_merged_model_that_moves_still_comes_back():
     """.to() while merged: W0, kept aside, moves with the rest."""
     model = wrap_ours(toy(), {"r": 2, "target_modules": ["first"]})

@@ -1,0 +1,98 @@
+"""What stands in a model's places: a piece of an adapter, or the base's own."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from minipeft.adapted import AdaptedLinear
+from minipeft.configs import PeftConfig
+from minipeft.methods.patterns import is_below
+
+
+@dataclass
+class Swap:
+    """One place in the model: `piece` stands there when attached, `base` when not."""
+
+    sites: list[tuple[nn.Module, str]]  # (owner, attribute); several where a module is shared
+    base: nn.Module | nn.Parameter
+    piece: nn.Module | nn.Parameter
+
+    def put(self, value: nn.Module | nn.Parameter) -> None:
+        for owner, attribute in self.sites:
+            setattr(owner, attribute, value)
+            if isinstance(value, nn.Module):
+                value.train(owner.training)  # it missed what train() and eval() said meanwhile
+
+    def named_parameters(self, path: str) -> Iterator[tuple[str, nn.Parameter]]:
+        """What the piece holds that the base doesn't, by its place in the base."""
+        if isinstance(self.piece, nn.Parameter):
+            yield path, self.piece
+        else:
+            adapted = isinstance(self.piece, AdaptedLinear)
+            yield from (self.piece.tuner if adapted else self.piece).named_parameters(path)
+
+
+def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
+    """For each module (by id) every owner and attribute that reaches it."""
+    found: dict[int, list[tuple[nn.Module, str]]] = {}
+    for owner in model.modules():
+        for attribute, module in owner._modules.items():  # named_children hides second names
+            if module is not None:
+                found.setdefault(id(module), []).append((owner, attribute))
+    return found
+
+
+def saved_swaps(model: nn.Module, saved: dict[str, nn.Module], together: bool) -> dict[str, Swap]:
+    """A trained copy of each module. together: what they share, the copies share as well."""
+    sites, memo, swaps = places(model), {}, {}
+    for path, module in saved.items():
+        trained = copy.deepcopy(module, memo if together else {}).requires_grad_(True)
+        swaps[path] = Swap(sites[id(module)], module, trained)
+    return swaps
+
+
+def parameter_swaps(
+    model: nn.Module,
+    config: PeftConfig,
+    targets: dict[str, nn.Module],
+    saved: dict[str, nn.Module],
+) -> dict[str, Swap]:
+    """A trained copy of each parameter that the method trains in its place."""
+    swaps = {}
+    for path, owner in model.named_modules():
+        if is_below(path, saved):
+            continue
+        for name, parameter in owner.named_parameters(recurse=False):
+            if config.trains(path, owner, name, path in targets):
+                trained = nn.Parameter(parameter.detach().clone())
+                place = f"{path}.{name}" if path else name
+                swaps[place] = Swap([(owner, name)], parameter, trained)
+    return swaps
+
+
+def tied_to(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, str]:
+    """Which of these layers share a parameter with another module, and with which one."""
+    owners: dict[int, list[tuple[str, nn.Module]]] = {}
+    for path, module in model.named_modules():
+        for parameter in module.parameters(recurse=False):
+            owners.setdefault(id(parameter), []).append((path, module))
+    tied = {}
+    for path, layer in layers.items():
+        for parameter in layer.parameters():
+            others = [name for name, module in owners[id(parameter)] if module is not layer]
+            others = [name for name in others if not is_below(name, [path])]
+            if others:
+                tied[path] = others[0]
+    return tied
+
+
+def check_tied(model: nn.Module, saved: dict[str, nn.Module]) -> None:
+    """Raise ValueError if training a copy of one of these modules would untie its weight."""
+    for path, other in tied_to(model, saved).items():
+        if not is_below(other, saved):
+            raise ValueError(
+                f"modules_to_save={path!r} shares its weight with {other!r}, and a trained copy "
+                f"would untie them; name both, {path!r} and {other!r}, to train them as one"
+            )
