@@ -91,6 +91,11 @@ class Adapter:
         """What the adapter learns for each adapted layer."""
         return {path: layer.tuner for path, layer in self.layers.items()}
 
+    def penalty(self) -> Tensor | float:
+        """What the method adds to the loss; 0.0 where it adds nothing."""
+        penalties = [tuner.penalty() for tuner in self.tuners.values()]
+        return sum((penalty for penalty in penalties if penalty is not None), 0.0)
+
     def unsafe_layer(self) -> str | None:
         """The first layer, if any, whose W' would hold NaN or inf."""
         return next(
@@ -125,6 +130,7 @@ class Adapter:
         for path, layer in self.layers.items():
             layer.kept = ()
             self.swaps[path].put(layer.base_layer)
+        self.merged = False
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the adapter holds, trained or not, by its place in the base."""

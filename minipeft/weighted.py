@@ -1,0 +1,98 @@
+"""A new LoRA from a weighted sum of others: dW = sum_i w_i s_i B_i A_i, exactly or nearly.
+
+cat      A and B of all stand side by side: exact, the rank is the sum of the ranks.
+svd      the best approximation of the sum at one rank (Eckart & Young 1936).
+linear   A = sum sqrt(w_i s_i) A_i, B = sum sqrt(w_i s_i) B_i: cheap, but the product also holds
+         B_i A_j of different adapters, which nobody asked for.
+The names and conventions are peft's.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from minipeft.adapter import Adapter
+from minipeft.errors import check_choice, check_number
+from minipeft.methods.lora import LoraConfig, LoraTuner
+
+COMBINATIONS = ["svd", "linear", "cat"]
+
+
+def weighted_sum(
+    adapters: dict[str, Adapter],
+    weights: list[float],
+    combination_type: str = "svd",
+    svd_rank: int | None = None,
+) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """The config and the tensors of the combined adapter, as a file would hold them.
+
+    Raises ValueError for adapters that are not plain LoRA, for numbers of weights and adapters that
+    differ, and under "linear" for ranks that differ.
+    """
+    check_choice("combination_type", combination_type, COMBINATIONS)
+    if svd_rank is not None and (combination_type != "svd" or svd_rank < 1):
+        raise ValueError(f"svd_rank={svd_rank!r} goes with 'svd', and is 1 or more")
+    if not adapters or len(weights) != len(adapters):
+        raise ValueError(f"{len(weights)} weights for {len(adapters)} adapters: give one for each")
+    for weight in weights:
+        check_number("weights", weight)
+    for name, adapter in adapters.items():
+        check_plain(name, adapter)
+    ranks = [max(len(t.lora_A.weight) for t in a.tuners.values()) for a in adapters.values()]
+    r = svd_rank or (sum(ranks) if combination_type == "cat" else max(ranks))
+    pairs = list(zip(weights, adapters.values(), strict=True))
+    paths = list(dict.fromkeys(path for _, adapter in pairs for path in adapter.layers))
+    first = next(iter(adapters.values())).config
+    config = LoraConfig(
+        r=r,
+        lora_alpha=r,  # a scale of 1: the weights and scales are in A and B
+        target_modules=paths,
+        task_type=first.task_type,
+        base_model_name_or_path=first.base_model_name_or_path,
+        inference_mode=True,  # frozen, as peft makes it
+    )
+    tensors = {}
+    for path in paths:
+        weighed = [(w, a.tuners[path]) for w, a in pairs if path in a.layers]
+        A, B = combined(weighed, combination_type, r)
+        place = f"{config.file_prefix}{path}"
+        tensors |= {f"{place}.lora_A.weight": A, f"{place}.lora_B.weight": B}
+    return config, tensors
+
+
+def check_plain(name: str, adapter: Adapter) -> None:
+    """Raise ValueError unless all that the adapter holds is LoRA's A and B."""
+    plain = all(type(tuner) is LoraTuner for tuner in adapter.tuners.values())
+    if not plain or adapter.prompt is not None or len(adapter.layers) < len(adapter.swaps):
+        raise ValueError(
+            f"adapter {name!r} ({adapter.config.peft_type}) holds more than LoRA's A and B, which "
+            "are all that a weighted sum is made of"
+        )
+
+
+@torch.no_grad()
+def combined(
+    weighed: list[tuple[float, LoraTuner]], combination_type: str, r: int
+) -> tuple[Tensor, Tensor]:
+    """A (r, in) and B (out, r) of one layer."""
+    scales = [weight * tuner.scaling for weight, tuner in weighed]
+    As = [tuner.lora_A.weight for _, tuner in weighed]
+    Bs = [tuner.lora_B.weight for _, tuner in weighed]
+    if combination_type == "linear":
+        if len({len(A) for A in As}) > 1:
+            ranks = [len(A) for A in As]
+            raise ValueError(f"combination_type='linear' needs equal ranks, not {ranks}; use 'svd'")
+        roots = [math.sqrt(abs(scale)) for scale in scales]
+        signed = [math.copysign(root, scale) for root, scale in zip(roots, scales, strict=True)]
+        A = sum(root * A for root, A in zip(signed, As, strict=True))
+        B = sum(root * B for root, B in zip(roots, Bs, strict=True))
+    else:
+        A = torch.cat([scale * A for scale, A in zip(scales, As, strict=True)])  # (ranks, in)
+        B = torch.cat(Bs, dim=1)
+    if combination_type == "svd":
+        U, S, V = torch.linalg.svd(B @ A, full_matrices=False)
+        A, B = V[:r], U[:, :r] * S[:r]
+    missing = r - len(A)  # in a layer that some adapters leave alone
+    return F.pad(A, (0, 0, 0, missing)), F.pad(B, (0, missing))
