@@ -49,7 +49,7 @@ class PeftModel(Carrier):
         if adapter_names is None:
             yield
             return
-        if self.training or self.merged or not self.attached:
+        if self.base_model.training or self.merged or not self.attached:
             raise RuntimeError(
                 "adapter_names is for eval() mode with the adapters attached and none merged"
             )
