@@ -1,4 +1,4 @@
-"""Batches, caches and filters of the sampling loop, against transformers and each row alone."""
+"""Batches and caches of the sampling loop, against transformers and each row alone."""
 
 import pytest
 import torch
@@ -10,7 +10,6 @@ from torch import nn
 
 import minipeft
 from minipeft.models.llama import Llama, LlamaConfig, generate
-from minipeft.models.sampling import probabilities
 
 VOCABULARY, WIDTH = 40, 24
 PROMPTS = ["w5 w9 w11", "w7", "w1 w2 w3 w4 w5 w6 w7", "w30 w31 w32"]
@@ -191,38 +190,6 @@ def test_every_module_gets_its_own_mode_back(tokenizer):
     before = [module.training for module in model.modules()]
     generate(model, tokenizer, "w5", 2)
     assert [module.training for module in model.modules()] == before
-
-
-FILTERS = [
-    {"top_k": 1},
-    {"top_k": 7},
-    {"top_k": 1000},
-    {"top_p": 0.01},
-    {"top_p": 0.6},
-    {"top_p": 0.95},
-    {"top_p": 1.0},
-    {"top_k": 12, "top_p": 0.8},
-    {},
-]
-
-
-@pytest.mark.parametrize("options", FILTERS, ids=str)
-@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
-@pytest.mark.parametrize("ties", [False, True])
-def test_filtered_probabilities_are_those_of_transformers(options, temperature, ties):
-    logits = 3 * torch.randn(16, VOCABULARY)
-    if ties:
-        logits = logits.round()
-    ours = probabilities(logits, temperature, **options)
-    warpers = transformers.LogitsProcessorList([transformers.TemperatureLogitsWarper(temperature)])
-    if "top_k" in options:
-        warpers.append(transformers.TopKLogitsWarper(options["top_k"]))
-    if options.get("top_p", 1) < 1:
-        warpers.append(transformers.TopPLogitsWarper(options["top_p"]))
-    theirs = warpers(None, logits).softmax(-1)
-    assert torch.equal(ours, theirs)
-    if options not in ({}, {"top_k": 1000}, {"top_p": 1.0}):
-        assert (ours == 0).any()
 
 
 def test_filters_reach_the_draw(tokenizer):
