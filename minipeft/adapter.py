@@ -93,8 +93,7 @@ class Adapter:
 
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss; 0.0 where it adds nothing."""
-        penalties = [tuner.penalty() for tuner in self.tuners.values()]
-        return sum((penalty for penalty in penalties if penalty is not None), 0.0)
+        return self.config.penalty(self.tuners)
 
     def unsafe_layer(self) -> str | None:
         """The first layer, if any, whose W' would hold NaN or inf."""

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from minipeft.errors import check_choice, check_list, check_regex, nearest
 
@@ -29,6 +29,7 @@ class PeftConfig:
 
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
     file_prefix: ClassVar[str] = "base_model."  # of what is trained inside the base
+    not_in_files: ClassVar[tuple[str, ...]] = ()  # options that peft's class doesn't know
 
     def __new__(cls, *args: Any, **options: Any) -> "PeftConfig":
         fields = [option.name for option in dataclasses.fields(cls)]
@@ -40,6 +41,7 @@ class PeftConfig:
     def to_json(self) -> str:
         """The text of `adapter_config.json`: sorted keys, indent 2, sets as sorted lists."""
         fields = dataclasses.asdict(self) | {"peft_type": self.peft_type, "inference_mode": True}
+        fields = {name: value for name, value in fields.items() if name not in self.not_in_files}
         return json.dumps(fields, indent=2, sort_keys=True, default=sorted) + "\n"
 
     @classmethod
@@ -70,6 +72,11 @@ class PeftConfig:
         """Whether the base's own parameter `name` of the module called `path` is trained."""
         return False
 
+    def penalty(self, tuners: dict[str, nn.Module]) -> Tensor | float:
+        """What the method adds to the loss: the sum of what its tuners add."""
+        penalties = [tuner.penalty() for tuner in tuners.values()]
+        return sum((penalty for penalty in penalties if penalty is not None), 0.0)
+
     def after_step(self, tuners: dict[str, nn.Module], step: int) -> None:
         """What the method does after each optimizer step, such as moving its ranks about."""
 
@@ -82,7 +89,8 @@ class LayerConfig(PeftConfig):
         dot), one string (a regular expression for the whole name), or "all-linear".
     exclude_modules: the same forms; what matches is left alone.
     layers_to_transform: only these layer numbers; layers_pattern: the name of the list of layers.
-    bias: "none", "lora_only" (train the targets' biases too) or "all" (every bias of the model).
+    bias: "none", "lora_only" (train the targets' biases too; other methods put their own name in
+        front) or "all" (every bias of the model).
     modules_to_save: names of modules that are trained in full and saved beside the adapter.
     fan_in_fan_out: how the targets store their weight; set from the layers when attached.
     """
@@ -97,6 +105,8 @@ class LayerConfig(PeftConfig):
 
     file_prefix: ClassVar[str] = "base_model.model."
     needs_targets: ClassVar[bool] = True
+    own_bias: ClassVar[str] = "lora_only"  # how `bias` says "those of the targets"
+    patterns: ClassVar[tuple[str, ...]] = ()  # options of the form {name or regex: value}
 
     def __post_init__(self) -> None:
         check_list("modules_to_save", self.modules_to_save, str)
@@ -114,11 +124,11 @@ class LayerConfig(PeftConfig):
                 f"layers_to_transform={self.layers_to_transform!r} goes with a list of names; put "
                 f"the numbers into the expression target_modules={self.target_modules!r} itself"
             )
-        check_choice("bias", self.bias, ["none", "all", "lora_only"])
+        check_choice("bias", self.bias, ["none", "all", self.own_bias])
 
     def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
         """The biases that `bias` asks for; in_proj_bias of nn.MultiheadAttention is one, too."""
-        return "bias" in name and (self.bias == "all" or (self.bias == "lora_only" and targeted))
+        return "bias" in name and (self.bias == "all" or (self.bias == self.own_bias and targeted))
 
     def accepts(self, module: nn.Module) -> bool:
         """Whether the method also sits on this module, which is no linear layer."""

@@ -37,6 +37,19 @@ def check_number(name: str, value: object) -> None:
         raise ValueError(f"{name}={value!r} must be a finite number, say 16")
 
 
+def check_whole(name: str, value: object, smallest: int) -> None:
+    """Raise ValueError unless `value` is a whole number, at least `smallest`."""
+    if type(value) is not int or value < smallest:
+        raise ValueError(f"{name}={value!r} must be a whole number; the smallest is {smallest}")
+
+
+def check_dropout(name: str, value: object) -> None:
+    """Raise ValueError unless `value` is a probability below 1."""
+    check_number(name, value)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name}={value!r} must be in [0, 1), say 0.05")
+
+
 def check_regex(name: str, value: str) -> None:
     """Raise ValueError unless `value` is a regular expression."""
     try:

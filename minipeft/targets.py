@@ -101,8 +101,8 @@ def strangers(modules: dict[str, nn.Module], config: LayerConfig) -> Iterator[tu
             form = name if isinstance(value, str) else [name]
             if not any(matches(path, form) for path in modules):
                 yield option, name
-    for option in ("rank_pattern", "alpha_pattern"):
-        for key in getattr(config, option, {}):
+    for option in config.patterns:
+        for key in getattr(config, option):
             if not any(names(key, path) for path in modules):
                 yield option, key
     for name in config.modules_to_save or []:

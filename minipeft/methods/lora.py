@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_number
+from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods.tuner import Tuner
@@ -41,19 +41,17 @@ class LoraConfig(LayerConfig):
     alpha_pattern: dict[str, float] = field(default_factory=dict)
 
     peft_type: ClassVar[str] = "LORA"
+    patterns: ClassVar[tuple[str, ...]] = ("rank_pattern", "alpha_pattern")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_pattern("rank_pattern", self.rank_pattern)
         check_pattern("alpha_pattern", self.alpha_pattern)
         for name, rank in {"r": self.r, **self.rank_pattern}.items():
-            if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-                raise ValueError(f"rank {name}={rank!r} must be a whole number; the smallest is 1")
+            check_whole(f"rank {name}", rank, 1)
         for name, alpha in {"lora_alpha": self.lora_alpha, **self.alpha_pattern}.items():
             check_number(name, alpha)
-        check_number("lora_dropout", self.lora_dropout)
-        if not 0 <= self.lora_dropout < 1:
-            raise ValueError(f"lora_dropout={self.lora_dropout!r} must be in [0, 1), say 0.05")
+        check_dropout("lora_dropout", self.lora_dropout)
         check_choice("init_lora_weights", self.init_lora_weights, [True, False, "gaussian"])
 
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
