@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 # name: (what it does, the module with its add_arguments and main)
 COMMANDS = {
+    "inspect": ("say whether an adapter fits a base", "minipeft.inspection"),
     "grade": ("grade handed-in exercises in a sandbox", "minipeft.grading.grade"),
 }
 

@@ -6,7 +6,6 @@ Each tensor is called `base_model.model.<path in the base>.<name in the tuner>`,
 the folder itself, any other in a subfolder of its name.
 """
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from minipeft.atomic import atomic_write_all
 from minipeft.configs import PeftConfig
 from minipeft.errors import nearest
 from minipeft.methods import METHODS
+from minipeft.reading import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
@@ -76,11 +76,8 @@ def read_config(folder: str | Path) -> PeftConfig:
             f"adapters in subfolders: {', '.join(sorted(below))}" if below else "no adapter there"
         )
         raise FileNotFoundError(f"{path} is missing; {hint}")
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    method = fields.get("peft_type") if isinstance(fields, dict) else None
+    fields = read_json(path)
+    method = fields.get("peft_type")
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"{path}: peft_type={method!r} is not known; {nearest(method, METHODS)}")
     return METHODS[method].from_dict(fields)

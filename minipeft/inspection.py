@@ -1,0 +1,250 @@
+"""Does a published adapter fit a base? Read from the two configs, before anything is loaded.
+
+    python -m minipeft inspect ADAPTER --base BASE [--json]
+
+ADAPTER is an adapter's folder or its adapter_config.json, BASE a model's folder or its config.json.
+The exit status is 0 where the adapter fits and 1 where it doesn't.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from minipeft.adapter import Adapter
+from minipeft.budget.architectures import Architecture
+from minipeft.configs import NOTES_OF_PEFT, LayerConfig, PeftConfig
+from minipeft.errors import nearest
+from minipeft.evidence import forgetting_evidence
+from minipeft.files import CONFIG, WEIGHTS
+from minipeft.linear import is_linear
+from minipeft.methods import METHODS
+from minipeft.methods.lora import LoraConfig
+from minipeft.methods.patterns import matches
+from minipeft.reading import read_json
+from minipeft.targets import strangers
+
+OK, NOTE, WRONG = "ok", "note", "wrong"
+Shapes = dict[str, tuple[int, ...]]  # of a file's tensors, by name
+
+
+@dataclass
+class Finding:
+    """One thing that was looked at. verdict: "ok", "note" (look at it) or "wrong" (won't work)."""
+
+    subject: str
+    verdict: str
+    text: str
+
+
+@dataclass
+class Inspection:
+    """All findings, and for LoRA the published evidence on forgetting at its rank."""
+
+    findings: list[Finding] = field(default_factory=list)
+    forgetting: dict[str, Any] | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing was found that keeps the adapter from working on this base."""
+        return all(finding.verdict != WRONG for finding in self.findings)
+
+    def add(self, subject: str, verdict: str, text: str) -> None:
+        self.findings.append(Finding(subject, verdict, text))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {"fits": self.fits, **dataclasses.asdict(self)}
+
+    def table(self) -> str:
+        """The findings a line each, then the evidence with its sources."""
+        lines = [f"{f.verdict:<6}{f.subject:<12}{f.text}" for f in self.findings]
+        if self.forgetting is not None:
+            low, high = self.forgetting["range"]
+            lines.append(
+                f"{NOTE:<6}{'forgetting':<12}published: LoRA kept {low:.3f} to {high:.3f} more of "
+                f"the old tasks' mean accuracy than full fine-tuning; {self.forgetting['remark']}"
+            )
+            lines += [f"{'':<18}[{n}] {s}" for n, s in enumerate(self.forgetting["sources"], 1)]
+        return "\n".join(
+            [*lines, "The adapter fits." if self.fits else "The adapter does not fit."]
+        )
+
+
+def inspect_adapter(
+    adapter_config: dict[str, Any] | str | Path, base_config: dict[str, Any] | str | Path
+) -> Inspection:
+    """Compare an adapter with a base: method, fields, base, targets, shapes, scale, embeddings.
+
+    adapter_config: its fields, its adapter_config.json, or its folder (then the file of weights is
+    looked at as well: names and shapes, no values). base_config: the fields of a config.json, its
+    path, or its folder. Raises FileNotFoundError, and ValueError for what is no JSON object or a
+    base of an unknown architecture; what is wrong with the adapter is a finding.
+    """
+    fields, shapes = read_adapter_fields(adapter_config)
+    base = base_config if isinstance(base_config, dict) else read_json(base_config)
+    architecture = Architecture.from_config(base)
+    report = Inspection()
+    config = check_fields(report, fields)
+    check_base(report, fields, base)
+    if config is None:
+        return report
+    if config.task_type is not None:
+        with contextlib.suppress(ValueError):  # not a head of this family: the base's own stays
+            architecture = architecture.but(head=config.task_type)
+    if isinstance(config, LoraConfig):
+        check_scale(report, config)
+    if isinstance(config, LayerConfig):
+        check_targets(report, config, architecture.model)
+    check_embeddings(report, config, architecture.model, shapes)
+    if report.fits:
+        check_shapes(report, config, architecture.model, shapes)
+    return report
+
+
+def read_adapter_fields(
+    source: dict[str, Any] | str | Path,
+) -> tuple[dict[str, Any], Shapes | None]:
+    """The fields of an adapter's config, and the shapes of its tensors where its file is there."""
+    if isinstance(source, dict):
+        return source, None
+    fields = read_json(source, CONFIG)
+    path = Path(source)
+    weights = (path if path.is_dir() else path.parent) / WEIGHTS
+    if not weights.is_file():
+        return fields, None
+    try:
+        with safe_open(weights, framework="pt") as file:
+            names = list(file.keys())
+            return fields, {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{weights} is damaged or not safetensors: {error}") from error
+
+
+def check_fields(report: Inspection, fields: dict[str, Any]) -> PeftConfig | None:
+    """The config, with what it doesn't know reported; None where there is no such method."""
+    method = fields.get("peft_type")
+    if method not in METHODS:
+        report.add(
+            "method", WRONG, f"peft_type={method!r} is not known; {nearest(method, METHODS)}"
+        )
+        return None
+    known = {option.name for option in dataclasses.fields(METHODS[method])}
+    strange = sorted(fields.keys() - known - NOTES_OF_PEFT - {"peft_type"})
+    for name in (name for name in strange if fields[name]):
+        text = f"{name}={fields[name]!r} is not known here, and would change the numbers"
+        report.add("fields", WRONG, f"{text}; {nearest(name, known)}")
+    if off := [name for name in strange if not fields[name]]:
+        report.add("fields", NOTE, f"not known here, but off: {', '.join(off)}")
+    try:
+        config = METHODS[method].from_dict({name: fields[name] for name in fields.keys() & known})
+    except (ValueError, TypeError) as error:
+        report.add("fields", WRONG, str(error))
+        return None
+    report.add("method", OK, f"{method}, {METHODS[method].__name__} here")
+    return config
+
+
+def check_base(report: Inspection, fields: dict[str, Any], base: dict[str, Any]) -> None:
+    """Whether the adapter names this base. Names are compared by their last part."""
+    wanted, given = fields.get("base_model_name_or_path"), base.get("_name_or_path")
+    if not wanted or not given:
+        missing = "the adapter" if not wanted else "the base"
+        told = f" (the adapter was trained on {wanted})" if wanted else ""
+        report.add("base", NOTE, f"{missing} doesn't say its name{told}: shapes alone are compared")
+    elif last_part(wanted) == last_part(given):
+        report.add("base", OK, f"trained on {wanted}")
+    else:
+        report.add("base", NOTE, f"trained on {wanted}, but this base calls itself {given}")
+
+
+def last_part(name: str) -> str:
+    """The name of a model without its owner or folder."""
+    return name.rstrip("/").rpartition("/")[2].lower()
+
+
+def check_scale(report: Inspection, config: LoraConfig) -> None:
+    """What B A x is multiplied by, and what is published on forgetting at this rank."""
+    divisor = f"sqrt({config.r})" if config.use_rslora else f"{config.r}"
+    scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
+    patterns = [name for name in ("rank_pattern", "alpha_pattern") if getattr(config, name)]
+    other = f"; other values for some layers in {' and '.join(patterns)}" if patterns else ""
+    text = f"{config.lora_alpha} / {divisor} = {scale:.4g} times B A x{other}"
+    report.add("scale", OK, text)
+    report.forgetting = forgetting_evidence(config.r)
+
+
+def check_targets(report: Inspection, config: LayerConfig, model: nn.Module) -> None:
+    """Whether the names in the config are in the base."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    lost = list(strangers(modules, config))
+    linear = {path.rpartition(".")[2] for path, module in modules.items() if is_linear(module)}
+    for option, name in lost:
+        text = f"{option}={name!r} matches nothing in this base; {nearest(name, linear)}"
+        report.add("targets", WRONG if option == "target_modules" else NOTE, text)
+    if not any(option == "target_modules" for option, _ in lost):
+        report.add("targets", OK, f"{config.target_modules!r}")
+
+
+def check_embeddings(
+    report: Inspection, config: PeftConfig, model: nn.Module, shapes: Shapes | None
+) -> None:
+    """Whether tokens were added to the base before the adapter was trained."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    tables = {path for path, module in modules.items() if isinstance(module, nn.Embedding)}
+    head = model.get_output_embeddings()
+    tables |= {path for path, module in modules.items() if module is head}
+    for path in sorted(tables):
+        rows = modules[path].weight.shape[0]
+        found = (shapes or {}).get(f"{config.file_prefix}{path}.weight")
+        if found and found[0] != rows:
+            text = f"{path} has {found[0]} rows in the adapter's file and {rows} in the base"
+            report.add("embeddings", WRONG, f"{text}: resize_token_embeddings({found[0]}) first")
+        elif matches(path, list(getattr(config, "modules_to_save", None) or [])):
+            same = "as many rows as the base" if found else f"the base has {rows} rows"
+            report.add("embeddings", OK if found else NOTE, f"{path} is trained and saved; {same}")
+
+
+def check_shapes(
+    report: Inspection, config: PeftConfig, model: nn.Module, shapes: Shapes | None
+) -> None:
+    """Whether the adapter can be built on this base, and its file's tensors have the right shapes.
+
+    On the meta device: the base and the file's tensors are shapes without numbers.
+    """
+    try:
+        with torch.device("meta"):
+            tensors = shapes and {name: torch.empty(shape) for name, shape in shapes.items()}
+            adapter = Adapter(model, config, tensors)
+    except (ValueError, TypeError) as error:
+        report.add("shapes", WRONG, str(error))
+        return
+    seen = f"{len(shapes)} tensors" if shapes else "no file of weights was given; the config alone"
+    report.add("shapes", OK, f"{seen}; {adapter.count()[1]:,} parameters are added to the base")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m minipeft inspect`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("adapter", help="an adapter's folder, or its adapter_config.json")
+    parser.add_argument("--base", required=True, help="a model's folder, or its config.json")
+    parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print what was found; 0 where the adapter fits, 1 where not, 2 where it can't be read."""
+    try:
+        report = inspect_adapter(options.adapter, options.base)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(json.dumps(report.to_dict(), indent=2) if options.json else report.table())
+    return 0 if report.fits else 1
