@@ -47,7 +47,7 @@ class Adapter:
             config = replace(config, modules_to_save=sorted(saved))
         self.config, self.base_model, self.merged = config, model, False
         self.tied = tied_to(model, targets)
-        self.prompt = config.soft_prompt(model)
+        self.prompt = config.soft_prompt(model, new=tensors is None)
         self.shared = config.shared(targets) if targets else None
         self.swaps = self.tuner_swaps(targets)
         self.swaps |= saved_swaps(model, saved, together=tensors is None)

@@ -64,8 +64,11 @@ class PeftConfig:
         """This config with what only the model knows. Raises ValueError where they don't fit."""
         return self
 
-    def soft_prompt(self, model: nn.Module) -> nn.Module | None:
-        """What the method learns beside the model's layers: a SoftPrompt, or nothing."""
+    def soft_prompt(self, model: nn.Module, new: bool) -> nn.Module | None:
+        """What the method learns beside the model's layers: a SoftPrompt, or nothing.
+
+        new: it starts to learn, else a file's tensors will be copied in.
+        """
         return None
 
     def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
