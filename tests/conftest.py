@@ -37,6 +37,8 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Seed every generator, and allow loopback to the tests that talk to a server or a kernel."""
+    if "gpu" in item.keywords and not torch.cuda.is_available():
+        pytest.skip("this machine has no NVIDIA GPU")
     is_notebook_cell = not isinstance(item, pytest.Function)
     offline_guard.loopback_allowed = is_notebook_cell or "browser" in item.keywords
     random.seed(0)

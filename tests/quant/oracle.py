@@ -1,0 +1,27 @@
+"""bitsandbytes as the reference for codes, constants and dequantized weights."""
+
+import bitsandbytes.functional as bnb
+import torch
+from torch import Tensor
+
+BLOCK_SIZES = [32, 64, 128, 256, 512, 1024, 2048, 4096]  # those that bitsandbytes knows
+
+
+def quantize(weight: Tensor, block_size: int, quant_type: str = "nf4", double_quant: bool = False):
+    """bitsandbytes' packed codes and QuantState."""
+    return bnb.quantize_4bit(
+        weight, blocksize=block_size, quant_type=quant_type, compress_statistics=double_quant
+    )
+
+
+def dequantize(codes: Tensor, state) -> Tensor:
+    """bitsandbytes' dequantized weight.
+
+    As one row: on a CPU, bitsandbytes 0.50 takes the wrong absmax in later rows of a weight whose
+    rows aren't whole blocks.
+    """
+    shape, state.shape = state.shape, torch.Size([1, state.shape.numel()])
+    with torch.compiler.set_stance("force_eager"):  # it compiles for each odd shape, for seconds
+        values = bnb.dequantize_4bit(codes, state)
+    state.shape = shape
+    return values.view(shape)
