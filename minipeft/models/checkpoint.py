@@ -33,9 +33,7 @@ def load_weights(model: nn.Module, folder, dtype: torch.dtype = torch.float32) -
         FileNotFoundError: no weights, or a shard is missing.
         ValueError: a file is damaged, or a name or a shape does not fit the model.
     """
-    tensors = {}
-    for file in weight_files(Path(folder)):
-        tensors.update(read_safetensors(file))
+    tensors = read_weights(folder)
     tied = model.config.tie_word_embeddings
     wanted = {name: t.shape for name, t in model.state_dict().items()}
     if tied:
@@ -47,6 +45,14 @@ def load_weights(model: nn.Module, folder, dtype: torch.dtype = torch.float32) -
     converted = {name: t.to(dtype) for name, t in tensors.items()}
     # strict=False only for the tied output layer, which the caller ties again.
     model.load_state_dict(converted, strict=not tied, assign=True)
+
+
+def read_weights(folder) -> dict[str, torch.Tensor]:
+    """All tensors of a checkpoint folder by name. Raises as `load_weights`."""
+    tensors = {}
+    for file in weight_files(Path(folder)):
+        tensors.update(read_safetensors(file))
+    return tensors
 
 
 def weight_files(folder: Path) -> list[Path]:

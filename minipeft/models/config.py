@@ -54,10 +54,7 @@ class LlamaConfig:
     def __post_init__(self):
         if self.num_key_value_heads is None:
             object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
-        for name in SIZES:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, but it is {value!r}")
+        check_sizes(self, SIZES)
         if self.head_dim is None:
             if self.hidden_size % self.num_attention_heads:
                 raise ValueError(
@@ -90,7 +87,7 @@ class LlamaConfig:
             FileNotFoundError: there is no such file.
             ValueError: the file is not JSON, or describes a model that is not built here.
         """
-        raw = config if isinstance(config, dict) else _read_json(Path(config))
+        raw = config if isinstance(config, dict) else read_json(Path(config))
         _refuse_what_is_not_built(raw)
         known = {f.name for f in fields(cls)} - {"rope_scaling", "rope_theta"}
         values = {name: raw[name] for name in known if raw.get(name) is not None}
@@ -126,7 +123,16 @@ SIZES = (
 OPTIONAL = ("num_key_value_heads", "max_position_embeddings")
 
 
-def _read_json(path: Path) -> dict:
+def check_sizes(config: object, names: tuple[str, ...]) -> None:
+    """Raise ValueError unless each of these fields is a whole number from 1 on."""
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a whole number above 0, but it is {value!r}")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a config.json, or in that of a folder; see `LlamaConfig.from_config`."""
     file = path / "config.json" if path.is_dir() else path
     if not file.is_file():
         raise FileNotFoundError(f"no model config at {file}")
