@@ -1,0 +1,10 @@
+"""Budgets: what a method trains and what that takes, worked out before anything is built.
+
+count_parameters("llama-7b", LoraConfig(r=8, target_modules=["q_proj", "v_proj"])).trainable
+"""
+
+from minipeft.budget.architectures import Architecture
+from minipeft.budget.count import ParameterCount, count_parameters
+from minipeft.budget.published import ARCHITECTURES
+
+__all__ = ["ARCHITECTURES", "Architecture", "ParameterCount", "count_parameters"]

@@ -1,0 +1,131 @@
+"""Counting: what a config trains, from the shapes of a model's layers alone.
+
+    trainable = what the method says for each target + saved heads + biases + a soft prompt
+    total     = base + trainable, as Hugging Face peft counts: a head that is trained and saved is
+                there twice, a bias that is trained in its place once
+
+Each method's own count stands beside its equation, in `minipeft/methods`.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from minipeft.adapter import layers_for
+from minipeft.budget.naming import model_for
+from minipeft.configs import LayerConfig, PeftConfig
+from minipeft.methods.patterns import is_below
+from minipeft.methods.prompt_config import PromptLearningConfig
+from minipeft.swaps import check_tied
+from minipeft.targets import modules_to_save
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """What is trained.
+
+    by_module: name -> the numbers trained there. base: the model's own parameters, each once.
+    added: those that stand beside the base.
+    """
+
+    by_module: dict[str, int]
+    base: int
+    added: int
+
+    @property
+    def trainable(self) -> int:
+        """How many numbers are trained."""
+        return sum(self.by_module.values())
+
+    @property
+    def total(self) -> int:
+        """Base and adapter together."""
+        return self.base + self.added
+
+    @property
+    def percent(self) -> float:
+        """100 trainable / total: the "trainable%" that peft prints."""
+        return 100 * self.trainable / self.total if self.total else 0.0
+
+    def table(self) -> str:
+        """One line for each kind of module, the same in all layers; then the line of peft."""
+        kinds: dict[str, list[int]] = {}
+        for path, count in self.by_module.items():
+            kinds.setdefault(re.sub(r"\.\d+\.", ".*.", path), []).append(count)
+        wide = max(map(len, kinds), default=0)
+        lines = [
+            f"{kind:<{wide}}  {len(counts):>4} x {max(counts):>13,}  = {sum(counts):>15,}"
+            for kind, counts in kinds.items()
+        ]
+        lines.append(
+            f"trainable params: {self.trainable:,d} || all params: {self.total:,d} || "
+            f"trainable%: {self.percent:.4f}"
+        )
+        return "\n".join(lines)
+
+
+def count_parameters(
+    architecture_or_model: Any, config: PeftConfig | None = None
+) -> ParameterCount:
+    """What `config` would train on a model. Nothing is built and nothing is changed.
+
+    architecture_or_model: an Architecture, a name in ARCHITECTURES, a config.json (a dict or a
+        path), or a model. config: of any method; None means full fine-tuning, which of a model
+        counts what requires a gradient.
+
+    Targets go by the family's own names ("c_attn" is then one fused matrix), or by q_proj, k_proj,
+    v_proj, o_proj, gate_proj, up_proj and down_proj, one matrix each in every family.
+
+    Raises ValueError or TypeError for what doesn't fit, as get_peft_model does.
+    """
+    if config is not None and not hasattr(config, "peft_type"):
+        raise TypeError(f"config must be a config such as LoraConfig, not {config!r}")
+    model = model_for(architecture_or_model, config)
+    base = sum(parameter.numel() for parameter in model.parameters())
+    if config is None:
+        everything = dict(model.named_modules())
+        return ParameterCount(each_once(everything, inside=False), base, added=0)
+    beside: dict[str, int] = {}
+    targets: dict[str, nn.Module] = {}
+    if isinstance(config, PromptLearningConfig):
+        beside["prompt_encoder"] = prompt_count(model, config)
+    else:
+        config = config.completed(model)
+    if isinstance(config, LayerConfig):
+        config, targets = layers_for(model, config, new=True)
+        beside |= {path: config.count(path, layer) for path, layer in targets.items()}
+    saved = modules_to_save(model, config)
+    check_tied(model, saved)
+    beside |= each_once(saved, inside=True)
+    trained = {path: count for path, count in beside.items() if count}
+    trained |= in_place(model, config, targets, saved)
+    return ParameterCount(trained, base, added=sum(beside.values()))
+
+
+def each_once(modules: dict[str, nn.Module], inside: bool) -> dict[str, int]:
+    """What each of these modules trains; a parameter that several share counts for the first."""
+    seen, counts = set(), {}
+    for path, module in modules.items():
+        found = {id(p): p.numel() for p in module.parameters(recurse=inside) if p.requires_grad}
+        counts[path] = sum(count for number, count in found.items() if number not in seen)
+        seen |= found.keys()
+    return {path: count for path, count in counts.items() if count}
+
+
+def in_place(model: nn.Module, config: PeftConfig, targets: dict, saved: dict) -> dict[str, int]:
+    """The base's own parameters that the method trains, each under its first name."""
+    found: dict[int, tuple[str, int]] = {}
+    for path, module in model.named_modules():
+        for name, parameter in module.named_parameters(path, recurse=False):
+            kind = name.rpartition(".")[2]
+            if not is_below(path, saved) and config.trains(path, module, kind, path in targets):
+                found.setdefault(id(parameter), (name, parameter.numel()))
+    return dict(found.values())
+
+
+def prompt_count(model: nn.Module, config: PromptLearningConfig) -> int:
+    """What a soft prompt trains; an encoder-decoder (SEQ_2_SEQ_LM) gets one for each stack."""
+    config = replace(config, **config.sizes(model.config))
+    return config.count(stacks=2 if config.task_type == "SEQ_2_SEQ_LM" else 1)

@@ -1,0 +1,70 @@
+"""A family of models: the fields of its `config.json` that say its shape, and that shape."""
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from minipeft.budget.skeleton import Parts, Stack
+
+REQUIRED = object()
+
+
+class Family:
+    """One modeling file of Hugging Face transformers, in shapes. An instance is one model's.
+
+    sizes: field -> its default, or REQUIRED. own_names: field -> the name it has in this family.
+    base: where the base lies in a model that has a head. tasks: the heads there are, the usual
+    one first, under peft's names; "FEATURE_EXTRACTION" is the base alone.
+    """
+
+    sizes: ClassVar[dict[str, object]] = {}
+    own_names: ClassVar[dict[str, str]] = {}
+    base = "model."
+    tasks: tuple[str, ...] = ()
+
+    def __init__(self, task: str, num_labels: int, sizes: dict[str, Any]) -> None:
+        self.task, self.num_labels = task, num_labels
+        vars(self).update(sizes)
+        self.complete()
+
+    def complete(self) -> None:
+        """Fill in the sizes that follow from others. Raises ValueError where they don't fit."""
+        if getattr(self, "head_dim", None) is None:
+            self.head_dim = divided("hidden_size", self.hidden_size, self.num_attention_heads)
+
+    def stacks(self) -> list[Stack]:
+        """The layers."""
+        raise NotImplementedError
+
+    def around(self) -> Parts:
+        """What the base has before and after its layers; the table of words, if any, first."""
+        raise NotImplementedError
+
+    def top(self, words: nn.Embedding) -> Parts:
+        """What stands on top of the base for the task."""
+        raise NotImplementedError
+
+    def output(self) -> str | None:
+        """The name of the layer that makes a language model's logits."""
+        return None
+
+    def parts(self, canonical: bool) -> Parts:
+        """Every module of the model by its name, the canonical ones for the layers' matrices."""
+        base = "" if self.task == "FEATURE_EXTRACTION" else self.base
+        around = list(self.around())
+        for path, part in around:
+            yield base + path, part
+        for stack in self.stacks():
+            for path, part in stack.parts(canonical):
+                yield base + path, part
+        yield from self.top(around[0][1])
+
+
+def divided(name: str, size: int, among: int) -> int:
+    """The size of each of `among` equal parts. Raises ValueError where they aren't equal."""
+    if size % among:
+        raise ValueError(
+            f"{name}={size} can't be divided by {among}; "
+            f"nearest: {max(1, round(size / among)) * among}"
+        )
+    return size // among
