@@ -1,6 +1,6 @@
 """minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
 
-Configs and methods      LoraConfig
+Configs and methods      LoraConfig AdaLoraConfig VeraConfig
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
 One adapted layer        AdaptedLinear
@@ -8,14 +8,17 @@ One adapted layer        AdaptedLinear
 
 from minipeft.adapted import AdaptedLinear
 from minipeft.configs import PeftConfig
+from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
 from minipeft.methods.tuner import NotMergeable, Tuner
+from minipeft.methods.vera import VeraConfig
 from minipeft.model import PeftModel, get_peft_model
 
 __all__ = [
+    "AdaLoraConfig",
     "AdaptedLinear",
     "LoraConfig",
     "NotMergeable",
@@ -25,5 +28,6 @@ __all__ = [
     "PromptEncoderConfig",
     "PromptTuningConfig",
     "Tuner",
+    "VeraConfig",
     "get_peft_model",
 ]

@@ -1,12 +1,16 @@
 """One paper, one file. `METHODS` is the register: a new method is a new file and one line here."""
 
+from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
+from minipeft.methods.vera import VeraConfig
 
 CONFIGS = (
     LoraConfig,
+    AdaLoraConfig,
+    VeraConfig,
     PromptTuningConfig,
     PromptEncoderConfig,
     PrefixTuningConfig,
