@@ -1,6 +1,7 @@
 """minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
 
 Configs and methods      LoraConfig AdaLoraConfig VeraConfig
+Selective                BitFitConfig DiffPruningConfig PartialConfig
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
 One adapted layer        AdaptedLinear
@@ -9,8 +10,11 @@ One adapted layer        AdaptedLinear
 from minipeft.adapted import AdaptedLinear
 from minipeft.configs import PeftConfig
 from minipeft.methods.adalora import AdaLoraConfig
+from minipeft.methods.bitfit import BitFitConfig
+from minipeft.methods.diff_pruning import DiffPruningConfig
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
+from minipeft.methods.partial import PartialConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
 from minipeft.methods.tuner import NotMergeable, Tuner
@@ -20,8 +24,11 @@ from minipeft.model import PeftModel, get_peft_model
 __all__ = [
     "AdaLoraConfig",
     "AdaptedLinear",
+    "BitFitConfig",
+    "DiffPruningConfig",
     "LoraConfig",
     "NotMergeable",
+    "PartialConfig",
     "PeftConfig",
     "PeftModel",
     "PrefixTuningConfig",

@@ -142,7 +142,7 @@ class Adapter:
         """(trained, added to the base): a bias is trained in its place, so it adds nothing."""
         pieces = {id(parameter): parameter for _, parameter in self.named_parameters()}.values()
         trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
-        bases = [swap.base for swap in self.swaps.values()]
+        bases = {id(swap.base): swap.base for swap in self.swaps.values()}.values()
         in_place = sum(base.numel() for base in bases if isinstance(base, nn.Parameter))
         return trained, sum(parameter.numel() for parameter in pieces) - in_place
 

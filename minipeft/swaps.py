@@ -22,8 +22,8 @@ class Swap:
     def put(self, value: nn.Module | nn.Parameter) -> None:
         for owner, attribute in self.sites:
             setattr(owner, attribute, value)
-            if isinstance(value, nn.Module):
-                value.train(owner.training)  # it missed what train() and eval() said meanwhile
+            if isinstance(value, nn.Module) and value.training != owner.training:
+                value.train(owner.training)  # it missed what train() or eval() said meanwhile
 
     def named_parameters(self, path: str) -> Iterator[tuple[str, nn.Parameter]]:
         """What the piece holds that the base doesn't, by its place in the base."""
@@ -59,17 +59,21 @@ def parameter_swaps(
     targets: dict[str, nn.Module],
     saved: dict[str, nn.Module],
 ) -> dict[str, Swap]:
-    """A trained copy of each parameter that the method trains in its place."""
-    swaps = {}
+    """A trained copy of each parameter that the method trains in its place.
+
+    What stands in several places, such as the bias of BERT's predictions, has one copy for all.
+    """
+    sites: dict[int, list[tuple[nn.Module, str]]] = {}
+    wanted: dict[str, nn.Parameter] = {}
     for path, owner in model.named_modules():
         if is_below(path, saved):
             continue
         for name, parameter in owner.named_parameters(recurse=False):
+            sites.setdefault(id(parameter), []).append((owner, name))
             if config.trains(path, owner, name, path in targets):
-                trained = nn.Parameter(parameter.detach().clone())
-                place = f"{path}.{name}" if path else name
-                swaps[place] = Swap([(owner, name)], parameter, trained)
-    return swaps
+                wanted[f"{path}.{name}" if path else name] = parameter
+    copies = {id(base): nn.Parameter(base.detach().clone()) for base in wanted.values()}
+    return {place: Swap(sites[id(base)], base, copies[id(base)]) for place, base in wanted.items()}
 
 
 def tied_to(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, str]:

@@ -54,9 +54,7 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     """
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
     wanted = config.target_modules
-    if wanted is None and not config.needs_targets:
-        return {}
-    if not wanted:
+    if not wanted and (wanted is not None or config.needs_targets):
         raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', endings(modules))}")
     for option, stranger in strangers(modules, config):
         known = endings(modules)
@@ -66,6 +64,8 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
             f"{option}={stranger!r} matches no module of {type(model).__name__}; "
             f"{nearest(stranger, known)}"
         )
+    if wanted is None:
+        return {}
     saved = modules_to_save(model, config)
     found = {
         path: module

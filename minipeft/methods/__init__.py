@@ -1,8 +1,11 @@
 """One paper, one file. `METHODS` is the register: a new method is a new file and one line here."""
 
 from minipeft.methods.adalora import AdaLoraConfig
+from minipeft.methods.bitfit import BitFitConfig
+from minipeft.methods.diff_pruning import DiffPruningConfig
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
+from minipeft.methods.partial import PartialConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
 from minipeft.methods.vera import VeraConfig
@@ -11,6 +14,9 @@ CONFIGS = (
     LoraConfig,
     AdaLoraConfig,
     VeraConfig,
+    BitFitConfig,
+    DiffPruningConfig,
+    PartialConfig,
     PromptTuningConfig,
     PromptEncoderConfig,
     PrefixTuningConfig,
