@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from minipeft.errors import check_list
-from minipeft.models.cache import KeyValueCache
 from minipeft.models.sampling import check_sampling, pick
 
 
@@ -120,12 +119,13 @@ def left_padded(rows: list[list[int]], device) -> tuple[Tensor, Tensor | None]:
 def empty_cache(model: nn.Module):
     """A cache of the kind that the model fills, or None for a model that takes none."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if "past_key_values" not in inspect.signature(base.forward).parameters:
-        return None
+    if hasattr(base, "new_cache"):
+        return base.new_cache()
     transformers = sys.modules.get("transformers")  # there, where a model of theirs is
-    if transformers is not None and isinstance(base, transformers.PreTrainedModel):
-        return transformers.DynamicCache()
-    return KeyValueCache()
+    if transformers is None or not isinstance(base, transformers.PreTrainedModel):
+        return None
+    takes = inspect.signature(base.forward).parameters
+    return transformers.DynamicCache() if "past_key_values" in takes else None
 
 
 @contextmanager

@@ -150,7 +150,7 @@ class Llama(nn.Module, GradientCheckpointing):
         ValueError: not exactly one of `input_ids` and `inputs_embeds`, or a wrong shape or type.
     """
 
-    new_cache = KeyValueCache  # for who fills `past_key_values` and can't import this package
+    new_cache = KeyValueCache  # so that others can fill `past_key_values` without its class
 
     def __init__(self, config: LlamaConfig):
         super().__init__()

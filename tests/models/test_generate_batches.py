@@ -161,27 +161,36 @@ def test_with_an_adapter(kind, tokenizer):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_with_keys_and_values_put_in_front(kind, tokenizer):
-    """A prefix comes in at the first step, where the cache is empty, and stays remembered."""
-    model, heads = build(kind), 4 if kind == "their_gpt2" else 2
-    prefix = torch.randn(2, 2, 1, heads, 5, WIDTH // 4, dtype=torch.float64)
-
-    def put_in_front(module, inputs, options):
-        cache = options["past_key_values"]
-        if cache.get_seq_length():
-            return inputs, options
-        for layer, (keys, values) in enumerate(prefix):
-            batch = len(inputs[0])
-            cache.update(keys.repeat(batch, 1, 1, 1), values.repeat(batch, 1, 1, 1), layer)
-        if "attention_mask" in options:
-            mask = nn.functional.pad(options["attention_mask"], (5, 0), value=1)
-            options |= {"attention_mask": mask, "position_ids": options["position_ids"] + 5}
-        return inputs, options
-
+@pytest.mark.parametrize("method", ["Prefix", "Prompt"])
+def test_with_a_soft_prompt(kind, method, tokenizer):
+    """It comes in at the first step, where the cache is empty, and stays remembered."""
+    model = build(kind)
     before = generate(model, tokenizer, PROMPTS, 12)
-    model.register_forward_pre_hook(put_in_front, with_kwargs=True)
-    together = generate(model, tokenizer, PROMPTS, 12)
-    assert together == [generate(model, tokenizer, prompt, 12) for prompt in PROMPTS] != before
+    config = getattr(minipeft, f"{method}TuningConfig")(num_virtual_tokens=5, task_type="CAUSAL_LM")
+    peft_model = minipeft.get_peft_model(model, config).double()
+    torch.nn.init.normal_(peft_model.prompt_encoder.embedding.weight)
+    together = generate(peft_model, tokenizer, PROMPTS, 12)
+    assert together == [generate(peft_model, tokenizer, prompt, 12) for prompt in PROMPTS]
+    assert together == generate(peft_model, tokenizer, PROMPTS, 12, use_cache=False) != before
+
+
+def test_with_an_adapter_per_row(tokenizer):
+    model = build("our_llama")
+    options = {"target_modules": "all-linear", "init_lora_weights": False}
+    peft_model = minipeft.get_peft_model(model, minipeft.LoraConfig(r=2, **options), "one")
+    peft_model.add_adapter("two", minipeft.LoraConfig(r=3, **options))
+    peft_model.double().eval()
+    names = ["two", "__base__", "one", "two"]
+    alone = []
+    for name, prompt in zip(names, PROMPTS, strict=True):
+        if name == "__base__":
+            with peft_model.disable_adapter():
+                alone.append(generate(peft_model, tokenizer, prompt, 12))
+        else:
+            peft_model.set_adapter(name)
+            alone.append(generate(peft_model, tokenizer, prompt, 12))
+    assert generate(peft_model, tokenizer, PROMPTS, 12, adapter_names=names) == alone
+    assert alone != generate(peft_model, tokenizer, PROMPTS, 12)
 
 
 def test_every_module_gets_its_own_mode_back(tokenizer):
