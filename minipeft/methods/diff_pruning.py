@@ -2,9 +2,8 @@
 
 Guo, Rush and Kim 2021, "Parameter-Efficient Transfer Learning with Diff Pruning", section 3: one
 gate z for each entry (hard_concrete.py) times, with `structured`, one for the whole matrix (3.2).
-Trained: w and the alpha of z (out, in each) and the matrix's own alpha, at a price on the expected
-number of non-zeros, `penalty()`. Then `project` (3.3) keeps the k largest entries: from there on k
-numbers are trained, and the file, larger than the base before, holds them and their positions.
+Trained: w and alpha of z (out, in each) and the matrix's alpha, at a price on non-zeros, `penalty`.
+Then `project` (3.3) keeps the k largest entries: k are trained and saved, where all were before.
 """
 
 from dataclasses import dataclass, field, replace
@@ -70,6 +69,9 @@ class DiffPruningConfig(LayerConfig):
         k, shape = self.nonzeros.get(path, 0), shape_of(layer)
         tuner = SparseTuner(shape, k) if self.nonzeros else DiffPruningTuner(shape, self)
         return tuner.to(**adapter_place(layer))
+
+    def count(self, path: str, layer: nn.Module) -> int:
+        return 2 * prod(shape_of(layer)) + self.structured
 
 
 class DiffTuner(Tuner):
@@ -139,11 +141,10 @@ def project(adapter: Any, keep: float) -> int:
     sizes = torch.cat([diff.abs().cpu() for diff in diffs.values()])
     least = sizes.topk(max(1, int(keep * len(sizes)))).values[-1].clamp(min=1e-30).item()
     places = {path: (diff.abs() >= least).nonzero().flatten() for path, diff in diffs.items()}
-    counts = {path: len(positions) for path, positions in places.items()}
-    adapter.config = replace(adapter.config, nonzeros=counts)
+    adapter.config = replace(adapter.config, nonzeros={path: len(p) for path, p in places.items()})
     for path, layer in adapter.layers.items():
         trained = next(layer.tuner.parameters()).requires_grad
         layer.tuner = adapter.config.tuner(path, layer.base_layer).requires_grad_(trained)
         layer.tuner.positions.copy_(places[path])
         layer.tuner.values.copy_(diffs[path][places[path]])
-    return sum(counts.values())
+    return sum(adapter.config.nonzeros.values())
