@@ -42,6 +42,8 @@ def quantize_blocks(
         if first + len(part) == blocks and n % block_size and _cpu_divides(values, book):
             absmax[-1:].clamp_(min=SMALLEST)
             scaled[-1] = part[-1] / absmax[-1]
+        if book.binned:
+            scaled = ((scaled + 1) * 0.5 * 65535 + 0.5).int() / 65535 * 2 - 1
         index = torch.bucketize(scaled.flatten(), book.thresholds, out_int32=True)
         packed = _pack(index if book.order is None else book.order[index], book.bits)
         start = first * block_size * book.bits // 8

@@ -78,12 +78,14 @@ class CodeBook:
     """levels (codes,) by code; thresholds (codes - 1,), ascending, and the code in each gap.
 
     pairs (256, 2): for a byte that packs two 4-bit codes, the two levels; None for 8-bit types.
+    binned: the nearest level is found to 1 part in 65,536, as bitsandbytes does on a CPU.
     """
 
     levels: Tensor
     thresholds: Tensor
     order: Tensor | None  # None where codes ascend with their levels
     pairs: Tensor | None
+    binned: bool
 
     @property
     def bits(self) -> int:
@@ -109,4 +111,5 @@ def code_book(quant_type: str, device: torch.device) -> CodeBook:
         thresholds.to(device),
         None if sorted_already else order.int().to(device),
         pairs,
+        binned=quant_type == "dynamic8" and device.type == "cpu",
     )

@@ -70,23 +70,34 @@ class QuantizedTensor:
     @property
     def nbytes(self) -> int:
         """Bytes of the codes and of all constants (levels are shared by all tensors)."""
-        return (
-            self.codes.nbytes
-            + self.constants.nbytes
-            + (0 if self.offset is None else self.offset.nbytes)
-        )
+        return sum(tensor.nbytes for tensor in self.tensors().values())
 
     @property
     def device(self) -> torch.device:
         """Where the codes lie."""
         return self.codes.device
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is stored, by name."""
+        if isinstance(self.constants, Tensor):
+            return {"codes": self.codes, "absmax": self.constants}
+        nested = {"absmax": self.constants.codes, "nested_absmax": self.constants.constants}
+        return {"codes": self.codes} | nested | {"nested_offset": self.offset}
+
+    def with_tensors(self, tensors: dict[str, Tensor]) -> "QuantizedTensor":
+        """The same but for what is stored."""
+        if isinstance(self.constants, Tensor):
+            return replace(self, codes=tensors["codes"], constants=tensors["absmax"])
+        constants = replace(
+            self.constants, codes=tensors["absmax"], constants=tensors["nested_absmax"]
+        )
+        offset = tensors["nested_offset"]
+        return replace(self, codes=tensors["codes"], constants=constants, offset=offset)
+
     def to(self, device: torch.device | str) -> "QuantizedTensor":
         """The same tensor on another device. Raises ValueError for CUDA where there is none."""
         device = check_device(device)
-        offset = None if self.offset is None else self.offset.to(device)
-        constants = self.constants.to(device)
-        return replace(self, codes=self.codes.to(device), constants=constants, offset=offset)
+        return self.with_tensors({name: t.to(device) for name, t in self.tensors().items()})
 
 
 NF4Tensor = QuantizedTensor  # under the name of the type that most of them have

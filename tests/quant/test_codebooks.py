@@ -76,7 +76,8 @@ def test_levels_survive(quant_type):
     """A block that holds every level comes back as it was."""
     levels = code_book(quant_type, CPU).levels
     values = 3 * torch.cat([levels, levels.new_ones(1)])  # absmax is exactly 3
-    torch.testing.assert_close(dequantize(quantize(values, quant_type, len(values))), values)
+    restored = dequantize(quantize(values, quant_type, len(values)))
+    torch.testing.assert_close(restored, values, rtol=1e-6, atol=3 / 32768)  # bins of dynamic8
 
 
 @pytest.fixture(scope="module")
