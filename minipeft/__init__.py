@@ -1,6 +1,6 @@
 """minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
 
-Configs and methods      LoraConfig AdaLoraConfig VeraConfig
+Configs and methods      LoraConfig AdaLoraConfig VeraConfig IA3Config BottleneckConfig
 Selective                BitFitConfig DiffPruningConfig PartialConfig
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
@@ -11,7 +11,9 @@ from minipeft.adapted import AdaptedLinear
 from minipeft.configs import PeftConfig
 from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.bitfit import BitFitConfig
+from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.diff_pruning import DiffPruningConfig
+from minipeft.methods.ia3 import IA3Config
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.partial import PartialConfig
@@ -25,7 +27,9 @@ __all__ = [
     "AdaLoraConfig",
     "AdaptedLinear",
     "BitFitConfig",
+    "BottleneckConfig",
     "DiffPruningConfig",
+    "IA3Config",
     "LoraConfig",
     "NotMergeable",
     "PartialConfig",

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from minipeft.linear import dense_weight, oriented
-from minipeft.methods.tuner import Tuner
+from minipeft.methods.tuner import NotMergeable, Tuner
 
 
 class AdaptedLinear(nn.Module):
@@ -41,6 +41,8 @@ class AdaptedLinear(nn.Module):
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
         """W' in the layer's own layout and b', or None where that is b; at least 32 bits each."""
+        if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
+            raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
         wide = torch.promote_types(self.weight.dtype, torch.float32)
         weight = self.tuner.merged(dense_weight(self.base_layer).to(wide))
         bias = None if self.bias is None else self.bias.to(wide)

@@ -55,9 +55,10 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
     wanted = config.target_modules
     if not wanted and (wanted is not None or config.needs_targets):
-        raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', endings(modules))}")
+        known = endings(modules, config)
+        raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', known)}")
     for option, stranger in strangers(modules, config):
-        known = endings(modules)
+        known = endings(modules, config)
         if option == "modules_to_save":
             known = {path.rpartition(".")[2] for path in modules if path}
         raise ValueError(
@@ -82,15 +83,15 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
             f"layers_to_transform={config.layers_to_transform!r} leave no layer over"
         )
     for path, module in found.items():
-        if not config.accepts(module):
-            check_target(modules, path, module)
+        check_target(modules, path, module, config)
     first = {id(module): path for path, module in reversed(found.items())}
     return {path: module for path, module in found.items() if first[id(module)] == path}
 
 
-def endings(modules: dict[str, nn.Module]) -> set[str]:
-    """The last names of the linear layers: what a student would write as a target."""
-    return {path.rpartition(".")[2] for path, module in modules.items() if is_linear(module)}
+def endings(modules: dict[str, nn.Module], config: LayerConfig) -> set[str]:
+    """The last names of what can be a target: what a student would write as one."""
+    fits = (path for path, module in modules.items() if is_linear(module) or config.accepts(module))
+    return {path.rpartition(".")[2] for path in fits if path}
 
 
 def strangers(modules: dict[str, nn.Module], config: LayerConfig) -> Iterator[tuple[str, str]]:
@@ -133,14 +134,16 @@ def is_called(modules: dict[str, nn.Module], path: str) -> bool:
     return not isinstance(modules[path.rpartition(".")[0]], nn.MultiheadAttention)
 
 
-def check_target(modules: dict[str, nn.Module], path: str, module: nn.Module) -> None:
+def check_target(
+    modules: dict[str, nn.Module], path: str, module: nn.Module, config: LayerConfig
+) -> None:
     """Raise ValueError unless a tuner on this module would be seen by the model."""
+    accepted = config.accepts(module)
     if isinstance(module, AdaptedLinear):
         raise ValueError(f"{path} carries an adapter already; use add_adapter on its PeftModel")
-    if not is_linear(module):
-        inside = {name for name in modules if name.startswith(f"{path}.")}
-        linear = {name: modules[name] for name in inside if is_linear(modules[name])}
-        hint = nearest(path, endings(linear) or endings(modules))
+    if not is_linear(module) and not accepted:
+        inside = {name: modules[name] for name in modules if name.startswith(f"{path}.")}
+        hint = nearest(path, endings(inside, config) or endings(modules, config))
         raise ValueError(
             f"target {path!r} is a {type(module).__name__}, not a linear layer; {hint}. To train "
             "it in full, name it in modules_to_save"
@@ -150,7 +153,7 @@ def check_target(modules: dict[str, nn.Module], path: str, module: nn.Module) ->
             "target_modules='' is the model itself; put it into another module, such as "
             "nn.Sequential, so that there is a place for the adapted layer"
         )
-    if not is_called(modules, path):
+    if not accepted and not is_called(modules, path):
         raise ValueError(
             f"target {path!r}: nn.MultiheadAttention reads its weight past the layer's forward, "
             "so an adapter there would do nothing; choose another layer"

@@ -2,7 +2,9 @@
 
 from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.bitfit import BitFitConfig
+from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.diff_pruning import DiffPruningConfig
+from minipeft.methods.ia3 import IA3Config
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.partial import PartialConfig
@@ -14,6 +16,8 @@ CONFIGS = (
     LoraConfig,
     AdaLoraConfig,
     VeraConfig,
+    IA3Config,
+    BottleneckConfig,
     BitFitConfig,
     DiffPruningConfig,
     PartialConfig,

@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
-from minipeft.errors import check_regex
+from torch import nn
+
+from minipeft.errors import check_regex, nearest
 
 Patterns = list[str] | str | None
 
@@ -54,3 +57,14 @@ def sortable(pattern: dict[str, float], paths: Iterable[str]) -> dict[str, float
     if all(by_pattern(again, path, None) == value for path, value in values.items()):
         return pattern
     return {f"^{re.escape(path)}": value for path, value in values.items() if value is not None}
+
+
+def of_family(model: nn.Module, families: dict[str, Any], option: str) -> Any:
+    """What a table says of a model's family. Raises ValueError, asking for `option`, if nothing."""
+    family = getattr(getattr(model, "config", None), "model_type", None)
+    if family not in families:
+        raise ValueError(
+            f"{option}=None has no meaning for {type(model).__name__} (model_type={family!r}): "
+            f"name them; families that need no names: {nearest(family, families)}"
+        )
+    return families[family]

@@ -12,7 +12,11 @@ class Tuner(nn.Module):
 
     A tuner holds the learned tensors alone, under the names they have in an adapter file. It is
     given the frozen layer at each call and never owns it.
+
+    why_apart: the reason where it can't be merged.
     """
+
+    why_apart: str | None = None
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         """The adapted output for x (..., in): a tensor of shape (..., out)."""

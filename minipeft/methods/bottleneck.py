@@ -1,0 +1,143 @@
+"""Bottleneck adapters: h + s up(act(down(z))), a small network with a skip around it.
+
+In a block, h is what the MLP (or attention) is about to add to the residual stream x:
+- "houlsby": z = h, after attention and after the MLP. Houlsby et al. 2019, "Parameter-Efficient
+  Transfer Learning for NLP", section 2.1. (Their LayerNorms learn as well: modules_to_save.)
+- "pfeiffer": z = x + h, after the MLP alone. Pfeiffer et al. 2021, "AdapterFusion", appendix.
+- "parallel": z = x, beside the MLP. He et al. 2022, "Towards a Unified View of
+  Parameter-Efficient Transfer Learning", section 3.3.
+Trained: down (r, d) and up (d, r) with their biases, 2 d r + r + d numbers for each adapter. `up`
+starts at zero: the start is the base, bit for bit (Houlsby et al. start close to it).
+"""
+
+import inspect
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minipeft.configs import LayerConfig
+from minipeft.errors import check_choice, check_number, check_whole
+from minipeft.linear import adapter_place, is_linear, shape_of
+from minipeft.methods.patterns import of_family
+from minipeft.methods.stream import Stream, StreamReader, block_of, check_shown, is_norm
+from minipeft.methods.tuner import Tuner
+
+ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu, "tanh": F.tanh}
+DEFAULTS = {"houlsby": ("swish", 1.0), "pfeiffer": ("relu", 1.0), "parallel": ("relu", 4.0)}
+
+# target_modules by style and model_type. The norm before the MLP shows the adapter its input, x.
+# BERT's norms come after the sum, and x is out of reach: there "pfeiffer" is half a "houlsby".
+LLAMA, BERT = ("llama", "mistral", "qwen2"), ("bert", "roberta")
+PLACES = {
+    "houlsby": dict.fromkeys(LLAMA, ("self_attn.o_proj", "mlp.down_proj"))
+    | dict.fromkeys((*BERT, "vit"), ("output.dense",))
+    | {"gpt2": ("attn.c_proj", "mlp.c_proj")},
+    "pfeiffer": dict.fromkeys(LLAMA, ("mlp.down_proj", "post_attention_layernorm"))
+    | dict.fromkeys(BERT, r".*\.\d+\.output\.dense")
+    | {"vit": r".*\.\d+\.(output\.dense|layernorm_after)", "gpt2": ("mlp.c_proj", "ln_2")},
+    "parallel": dict.fromkeys(LLAMA, ("mlp", "post_attention_layernorm"))
+    | {"gpt2": ("mlp", "ln_2")},
+}
+
+
+@dataclass
+class BottleneckConfig(LayerConfig):
+    """Options of bottleneck adapters; those that say which layers are in LayerConfig.
+
+    style: "houlsby", "pfeiffer" or "parallel": what an adapter reads, and its usual places.
+    bottleneck_size: r, the width inside, at least 1.
+    non_linearity: "relu", "gelu", "swish" or "tanh"; scaling: s. None takes those of the style in
+        the `adapters` library: swish and 1, relu and 1, relu and 4.
+    target_modules: None takes the style's usual places. Else modules that turn one tensor into one
+        (linear layers, `mlp`), each with an adapter, and norms, whose input is the x that the next
+        adapter in the block reads. Without one "pfeiffer" reads h, and "parallel" what `mlp` reads.
+
+    Raises ValueError for a value out of range, TypeError for an unknown option.
+    """
+
+    style: str = "houlsby"
+    bottleneck_size: int = 64
+    non_linearity: str | None = None
+    scaling: float | None = None
+
+    peft_type: ClassVar[str] = "BOTTLENECK"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("style", self.style, list(DEFAULTS))
+        check_whole("bottleneck_size", self.bottleneck_size, 1)
+        non_linearity, scaling = DEFAULTS[self.style]
+        self.non_linearity = non_linearity if self.non_linearity is None else self.non_linearity
+        self.scaling = scaling if self.scaling is None else self.scaling
+        check_choice("non_linearity", self.non_linearity, list(ACTIVATIONS))
+        check_number("scaling", self.scaling)
+
+    def completed(self, model: nn.Module) -> Self:
+        """With the style's usual places where none are named."""
+        if self.target_modules is not None:
+            return self
+        return replace(self, target_modules=of_family(model, PLACES[self.style], "target_modules"))
+
+    def accepts(self, module: nn.Module) -> bool:
+        """A norm to read x from, or a module that turns one tensor into one, such as an MLP."""
+        if is_norm(module):
+            return self.style != "houlsby"
+        kinds = [taken.kind for taken in inspect.signature(module.forward).parameters.values()]
+        one = kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        return one and linear_layers(module) not in ([], [module])
+
+    def sizes(self, module: nn.Module) -> tuple[int, int]:
+        """(what the adapter on this module reads, what it gives)."""
+        inside = linear_layers(module)
+        in_features, out_features = shape_of(inside[0])[1], shape_of(inside[-1])[0]
+        return (in_features if self.style == "parallel" else out_features), out_features
+
+    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+        """The same. Raises ValueError for a norm whose x fits no adapter of its block."""
+        adapted = {path: layer for path, layer in layers.items() if not is_norm(layer)}
+        check_shown(layers, {path: self.sizes(layer)[0] for path, layer in adapted.items()})
+        return self
+
+    def shared(self, layers: dict[str, nn.Module]) -> Stream:
+        return Stream()
+
+    def tuner(self, path: str, layer: nn.Module) -> Tuner:
+        """The tuner for the module called `path`."""
+        if is_norm(layer):
+            return StreamReader(block_of(path))
+        tuner = BottleneckTuner(*self.sizes(layer), self, block_of(path))
+        return tuner.to(**adapter_place(linear_layers(layer)[-1]))
+
+
+def linear_layers(module: nn.Module) -> list[nn.Module]:
+    """Those in a module, or the module itself."""
+    return [layer for layer in module.modules() if is_linear(layer)]
+
+
+class BottleneckTuner(Tuner):
+    """h + s up(act(down(z))), for h = base(x)."""
+
+    why_apart = "a bottleneck adapter is nonlinear: no weight does what up(act(down(z))) does"
+
+    def __init__(self, reads: int, gives: int, config: BottleneckConfig, block: str = "") -> None:
+        super().__init__()
+        self.adapter_down = nn.Linear(reads, config.bottleneck_size)  # weight (r, d)
+        self.adapter_up = nn.Linear(config.bottleneck_size, gives)  # weight (d, r)
+        for start in (self.adapter_down.bias, self.adapter_up.weight, self.adapter_up.bias):
+            nn.init.zeros_(start)
+        self.act = ACTIVATIONS[config.non_linearity]
+        self.scaling, self.style = config.scaling, config.style
+        self.block, self.shared = block, Stream()
+
+    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+        stream = self.shared.take(self.block)
+        z = h = base(x)  # (..., out)
+        if self.style == "parallel":
+            z = x if stream is None else stream
+        elif self.style == "pfeiffer" and stream is not None:
+            z = stream + h
+        z = z.to(self.adapter_down.weight.dtype)  # (..., d), 32 bits: the one cast
+        change = self.adapter_up(self.act(self.adapter_down(z)))  # (..., out)
+        return (h + self.scaling * change).to(h.dtype)

@@ -1,0 +1,63 @@
+"""The residual stream x of a block, shown to an adapter that doesn't stand where x is.
+
+In x + MLP(norm(x)) the MLP reads norm(x) alone; x itself is what goes into the norm.
+"""
+
+import re
+
+from torch import Tensor, nn
+
+from minipeft.methods.tuner import Tuner
+
+
+class Stream(nn.Module):
+    """x of each block, on its way from the norm that reads it to the adapter that needs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[str, Tensor] = {}
+
+    def take(self, block: str) -> Tensor | None:
+        """x (batch, length, d), once; None where no norm has shown it."""
+        return self.held.pop(block, None)
+
+
+class StreamReader(Tuner):
+    """A norm as it is, whose input is put down for the adapter of its block. Trains nothing."""
+
+    shared: Stream  # set when the adapter is built: one for all its tuners
+    why_apart = "a nonlinear adapter reads the norm's input"
+
+    def __init__(self, block: str) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+        self.shared.held[self.block] = x
+        return base(x)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module holds vectors and nothing else."""
+    held = {parameter.dim() for parameter in module.parameters()}
+    return held == {1} and not list(module.children())
+
+
+def block_of(path: str) -> str:
+    """A name up to its first number: "layers.1" for "layers.1.mlp.down_proj", or ""."""
+    return re.match(r"((.*?\.)?\d+(?=\.))?", path)[0]
+
+
+def check_shown(layers: dict[str, nn.Module], reads: dict[str, int]) -> None:
+    """Raise ValueError for a norm among `layers` whose x fits no adapter of its block.
+
+    reads: how many numbers each adapter reads, by its name.
+    """
+    for path, norm in [item for item in layers.items() if is_norm(item[1])]:
+        width = next(norm.parameters()).numel()
+        near = {name: size for name, size in reads.items() if block_of(name) == block_of(path)}
+        if set(near.values()) != {width}:
+            raise ValueError(
+                f"{path} shows its input to the adapter of its block, but none that reads "
+                f"{width} numbers is on {list(near)}; name 'mlp', 'down_proj' or the like as well"
+            )
