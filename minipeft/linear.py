@@ -29,16 +29,6 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
     return tuple(oriented(layer.weight, layer).shape)
 
 
-def check_rank(name: str, r: int, path: str, layer: nn.Module) -> None:
-    """Raise ValueError if a rank is larger than the smaller side of its matrix."""
-    shape = shape_of(layer)
-    if r > min(shape):
-        raise ValueError(
-            f"{name}={r} is larger than {path} ({shape[0]} x {shape[1]}); "
-            f"the largest rank there is {min(shape)}"
-        )
-
-
 def adapter_place(layer: nn.Module) -> dict[str, torch.dtype | torch.device]:
     """Device and dtype of an adapter's tensors: 32 bits at least, small steps are lost in 16."""
     weight = next(layer.parameters())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.linear import adapter_place, check_rank, shape_of
+from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_rank_pattern
 
 
@@ -23,7 +23,7 @@ from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_ran
 class AdaLoraConfig(LayerConfig):
     """Options of AdaLoRA, under peft's names; those that say which layers are in LayerConfig.
 
-    init_r, target_r: the rank of every layer at the start, and the mean rank at the end.
+    init_r, target_r: the triplets of every layer at the start, and their mean number at the end.
     total_step: how many steps the training takes. In the first `tinit` of them every rank stays,
         in the last `tfinal` those that were found; between, ranks fall every `deltaT` steps.
     beta1, beta2: how slowly the means of sensitivity and uncertainty move, in (0, 1).
@@ -92,14 +92,18 @@ class AdaLoraConfig(LayerConfig):
                 f"target_r={self.target_r} is above init_r={self.init_r}, and ranks only fall; "
                 f"the largest target_r is {self.init_r}"
             )
-        for path, layer in layers.items():
-            check_rank("init_r", self.init_r, path, layer)
         return self
 
     def tuner(self, path: str, layer: nn.Module) -> "AdaLoraTuner":
         """The tuner for the layer called `path`, with the triplets that rank_pattern keeps."""
-        held = (self.rank_pattern or {}).get(f"{path}.lora_E", [True] * self.init_r)
-        return AdaLoraTuner(*shape_of(layer), held, self).to(**adapter_place(layer))
+        return AdaLoraTuner(*shape_of(layer), self.held(path), self).to(**adapter_place(layer))
+
+    def held(self, path: str) -> list[bool]:
+        """Which of the init_r triplets the layer called `path` starts with."""
+        return (self.rank_pattern or {}).get(f"{path}.lora_E", [True] * self.init_r)
+
+    def count(self, path: str, layer: nn.Module) -> int:
+        return sum(self.held(path)) * (sum(shape_of(layer)) + 1)
 
     def penalty(self, tuners: dict[str, Triplets]) -> Tensor | float:
         """orth_reg_weight times the mean norm, as in peft; the paper adds up squared norms."""

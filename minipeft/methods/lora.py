@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.linear import adapter_place, check_rank, shape_of
+from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods.tuner import Tuner
 
@@ -57,7 +57,13 @@ class LoraConfig(LayerConfig):
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same ranks and alphas, in patterns that a file can hold, none above its layer's."""
         for path, layer in layers.items():
-            check_rank("r", by_pattern(self.rank_pattern, path, self.r), path, layer)
+            shape = shape_of(layer)
+            r = by_pattern(self.rank_pattern, path, self.r)
+            if r > min(shape):
+                raise ValueError(
+                    f"r={r} is larger than {path} ({shape[0]} x {shape[1]}); "
+                    f"the largest rank there is {min(shape)}"
+                )
         ranks, alphas = sortable(self.rank_pattern, layers), sortable(self.alpha_pattern, layers)
         return replace(self, rank_pattern=ranks, alpha_pattern=alphas)
 

@@ -81,8 +81,10 @@ class VeraConfig(LayerConfig):
 
     def tuner(self, path: str, layer: nn.Module) -> "VeraTuner":
         """The tuner for the layer called `path`."""
-        tuner = VeraTuner(*shape_of(layer), self)
-        return tuner.to(**adapter_place(layer))
+        return VeraTuner(*shape_of(layer), self).to(**adapter_place(layer))
+
+    def count(self, path: str, layer: nn.Module) -> int:
+        return self.r + shape_of(layer)[0]
 
 
 class Projections(nn.Module):
