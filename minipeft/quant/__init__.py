@@ -2,5 +2,13 @@
 
 from minipeft.quant.linear4bit import Linear4bit
 from minipeft.quant.nf4 import NF4Tensor, QuantizedTensor, dequantize_nf4, quantize_nf4
+from minipeft.quant.paged import PagedAdamW
 
-__all__ = ["Linear4bit", "NF4Tensor", "QuantizedTensor", "dequantize_nf4", "quantize_nf4"]
+__all__ = [
+    "Linear4bit",
+    "NF4Tensor",
+    "PagedAdamW",
+    "QuantizedTensor",
+    "dequantize_nf4",
+    "quantize_nf4",
+]
