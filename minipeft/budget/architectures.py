@@ -17,12 +17,12 @@ from minipeft.budget.fields import (
     check_size,
     head_of,
     one_name,
-    read_json,
     read_sizes,
     refuse_misspelt,
 )
 from minipeft.budget.skeleton import Skeleton, Stack
 from minipeft.errors import nearest
+from minipeft.reading import read_json
 
 FAMILIES: dict[str, type[Family]] = {
     "llama": Llama,
@@ -75,7 +75,7 @@ class Architecture:
         check_size("num_labels", num_labels, 2)
         self.given = {"head": head, "num_labels": num_labels, **fields}
         sizes = read_sizes(family, {known[name]: fields[name] for name in fields})
-        self.shape = family(head or family.tasks[0], num_labels, sizes)
+        self.shape = family(self.model_type, head or family.tasks[0], num_labels, sizes)
 
     @classmethod
     def from_config(cls, config: dict[str, Any] | str | Path) -> Self:
@@ -83,7 +83,7 @@ class Architecture:
 
         Raises FileNotFoundError, and ValueError for what is no JSON or no known architecture.
         """
-        fields = config if isinstance(config, dict) else read_json(Path(config))
+        fields = config if isinstance(config, dict) else read_json(config)
         known = one_name(family_of(fields.get("model_type"))[1])
         refuse_misspelt(fields, known)
         labels = fields.get("num_labels", len(fields.get("id2label") or "01"))

@@ -1,8 +1,6 @@
 """Reading a `config.json`: which fields say a model's shape, and what is wrong with them."""
 
 import difflib
-import json
-from pathlib import Path
 from typing import Any
 
 from minipeft.budget.family import REQUIRED, Family
@@ -20,23 +18,6 @@ CLASSES = {
     "LMHeadModel": "CAUSAL_LM",
     "Model": "FEATURE_EXTRACTION",
 }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a `config.json`, or in that of a folder.
-
-    Raises FileNotFoundError, and ValueError where it is no JSON object.
-    """
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"no model config at {file}")
-    try:
-        fields = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # broken JSON, and bytes that are no UTF-8
-        raise ValueError(f"{file} is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise ValueError(f"{file} must hold a JSON object, not a {type(fields).__name__}")
-    return fields
 
 
 def one_name(family: type[Family]) -> dict[str, str]:

@@ -5,11 +5,11 @@ Qwen 2, which adds biases to the query, key and value projections. Anything that
 numbers and is not built here is refused, never ignored.
 """
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from minipeft.errors import nearest
+from minipeft.reading import read_json
 
 FAMILIES = ("llama", "mistral", "qwen2")
 DEFAULT_ROPE_THETA = 10_000.0
@@ -87,7 +87,7 @@ class LlamaConfig:
             FileNotFoundError: there is no such file.
             ValueError: the file is not JSON, or describes a model that is not built here.
         """
-        raw = config if isinstance(config, dict) else read_json(Path(config))
+        raw = config if isinstance(config, dict) else read_json(config)
         _refuse_what_is_not_built(raw)
         known = {f.name for f in fields(cls)} - {"rope_scaling", "rope_theta"}
         values = {name: raw[name] for name in known if raw.get(name) is not None}
@@ -129,20 +129,6 @@ def check_sizes(config: object, names: tuple[str, ...]) -> None:
         value = getattr(config, name)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be a whole number above 0, but it is {value!r}")
-
-
-def read_json(path: Path) -> dict:
-    """The object in a config.json, or in that of a folder; see `LlamaConfig.from_config`."""
-    file = path / "config.json" if path.is_dir() else path
-    if not file.is_file():
-        raise FileNotFoundError(f"no model config at {file}")
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # covers both broken JSON and bytes that are not UTF-8
-        raise ValueError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(raw, dict):
-        raise ValueError(f"{file} should hold a JSON object, but holds a {type(raw).__name__}")
-    return raw
 
 
 def _refuse_what_is_not_built(raw: dict) -> None:

@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from minipeft.errors import nearest
-from minipeft.models.config import check_sizes, read_json
+from minipeft.models.config import check_sizes
+from minipeft.reading import read_json
 
 SIZES = (
     "hidden_size",
@@ -68,7 +69,7 @@ class ViTConfig:
             FileNotFoundError: there is no such file.
             ValueError: the file is not JSON, or describes a model that is not built here.
         """
-        raw = config if isinstance(config, dict) else read_json(Path(config))
+        raw = config if isinstance(config, dict) else read_json(config)
         if raw.get("model_type") != "vit":
             kind = raw.get("model_type")
             raise ValueError(f"model_type {kind!r} is not built here; {nearest(kind, ['vit'])}")
