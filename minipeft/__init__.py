@@ -1,7 +1,7 @@
 """minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
 
 Configs and methods      LoraConfig AdaLoraConfig VeraConfig IA3Config BottleneckConfig
-Selective                BitFitConfig DiffPruningConfig PartialConfig
+Selective                BitFitConfig PartialConfig DiffPruningConfig prune
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
 One adapted layer        AdaptedLinear
@@ -12,7 +12,7 @@ from minipeft.configs import PeftConfig
 from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
-from minipeft.methods.diff_pruning import DiffPruningConfig
+from minipeft.methods.diff_pruning import DiffPruningConfig, prune
 from minipeft.methods.ia3 import IA3Config
 from minipeft.methods.lora import LoraConfig
 from minipeft.methods.p_tuning import PromptEncoderConfig
@@ -41,4 +41,5 @@ __all__ = [
     "Tuner",
     "VeraConfig",
     "get_peft_model",
+    "prune",
 ]

@@ -3,7 +3,7 @@
 Guo, Rush and Kim 2021, "Parameter-Efficient Transfer Learning with Diff Pruning", section 3: one
 gate z for each entry (hard_concrete.py) times, with `structured`, one for the whole matrix (3.2).
 Trained: w and alpha of z (out, in each) and the matrix's alpha, at a price on non-zeros, `penalty`.
-Then `project` (3.3) keeps the k largest entries: k are trained and saved, where all were before.
+Then `prune` (3.3) keeps the k largest entries: k are trained and saved, where all were before.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
-from minipeft.methods.hard_concrete import HardConcrete
+from minipeft.methods.hard_concrete import LIMITS, HardConcrete
 from minipeft.methods.tuner import Tuner
 
 
@@ -30,7 +30,7 @@ class DiffPruningConfig(LayerConfig):
     alpha_init: where every alpha starts; at 5 nearly all gates are open.
     concrete_lower, concrete_upper: l < 0 and r > 1; the wider, the more gates are 0 or 1 itself.
     temperature: beta > 0 of the gates while training; Louizos et al. take 2/3.
-    nonzeros: how many entries of each layer `project` kept; it writes this.
+    nonzeros: how many entries of each layer `prune` kept; it writes this.
 
     Raises ValueError for a value out of range.
     """
@@ -49,29 +49,27 @@ class DiffPruningConfig(LayerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("structured", self.structured, [True, False])
-        limits = {"alpha_init": (-100, 100), "concrete_lower": (-100, -0.01)}
-        limits |= {"concrete_upper": (1.01, 100), "temperature": (0.01, 100)}
-        limits |= {"sparsity_penalty": (0, inf)}
-        for name, (smallest, largest) in limits.items():
+        for name, (smallest, largest) in (LIMITS | {"sparsity_penalty": (0, inf)}).items():
             check_number(name, value := getattr(self, name))
             if not smallest <= value <= largest:
                 raise ValueError(f"{name}={value!r} must be in [{smallest}, {largest}]")
-        for path, count in self.nonzeros.items():
-            check_whole(f"nonzeros[{path!r}]", count, 0)
+        for path, k in self.nonzeros.items():
+            check_whole(f"nonzeros[{path!r}]", k, 0)
 
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         if self.nonzeros:
-            raise ValueError(f"nonzeros={self.nonzeros!r} is what project() writes; leave it out")
+            raise ValueError(f"nonzeros={self.nonzeros!r} is what prune() writes; leave it out")
         return self
 
     def tuner(self, path: str, layer: nn.Module) -> "DiffTuner":
-        """Gates to be learned, or room for what `project` kept."""
+        """Gates to be learned, or room for what `prune` kept."""
         k, shape = self.nonzeros.get(path, 0), shape_of(layer)
         tuner = SparseTuner(shape, k) if self.nonzeros else DiffPruningTuner(shape, self)
         return tuner.to(**adapter_place(layer))
 
     def count(self, path: str, layer: nn.Module) -> int:
-        return 2 * prod(shape_of(layer)) + self.structured
+        gated = 2 * prod(shape_of(layer)) + self.structured
+        return self.nonzeros.get(path, 0) if self.nonzeros else gated
 
 
 class DiffTuner(Tuner):
@@ -98,7 +96,7 @@ class DiffPruningTuner(DiffTuner):
 
     def diff(self, noisy: bool = False) -> Tensor:
         """d with noise in its gates, for training, or as it is used and merged: without."""
-        return prod((gate(noisy) for gate in self.gates), start=self.w)
+        return prod([gate(noisy) for gate in self.gates], start=self.w)
 
     def expected_nonzeros(self) -> Tensor:
         """The mean number of open gates, E |d|_0, a scalar."""
@@ -126,14 +124,15 @@ class SparseTuner(DiffTuner):
 
 
 @torch.no_grad()
-def project(adapter: Any, keep: float) -> int:
+def prune(adapter: Any, keep: float) -> int:
     """Keep the largest entries of an adapter's differences, a share `keep` of all (3.3 has 0.005).
 
-    adapter: `model.adapters[name]`. Returns how many are left, as new parameters: training goes on
-    with a new optimizer. Raises ValueError for a share outside (0, 1], RuntimeError while merged.
+    adapter: `model.adapters[name]`. Returns how many are left: new parameters, for a new optimizer.
+    Raises TypeError for another method, ValueError unless 0 < keep <= 1, RuntimeError if merged.
     """
-    check_number("keep", keep)
-    if not 0 < keep <= 1:
+    if not isinstance(getattr(adapter, "config", None), DiffPruningConfig):
+        raise TypeError(f"prune() takes model.adapters[name] of DIFF_PRUNING, not {adapter!r:.60}")
+    if type(keep) not in (int, float) or not 0 < keep <= 1:
         raise ValueError(f"keep={keep!r} must be a share in (0, 1], say 0.005")
     if adapter.merged:
         raise RuntimeError("the adapter is merged: unmerge_adapter() comes first")
@@ -141,7 +140,7 @@ def project(adapter: Any, keep: float) -> int:
     sizes = torch.cat([diff.abs().cpu() for diff in diffs.values()])
     least = sizes.topk(max(1, int(keep * len(sizes)))).values[-1].clamp(min=1e-30).item()
     places = {path: (diff.abs() >= least).nonzero().flatten() for path, diff in diffs.items()}
-    adapter.config = replace(adapter.config, nonzeros={path: len(p) for path, p in places.items()})
+    adapter.config = replace(adapter.config, nonzeros={k: len(v) for k, v in places.items()})
     for path, layer in adapter.layers.items():
         trained = next(layer.tuner.parameters()).requires_grad
         layer.tuner = adapter.config.tuner(path, layer.base_layer).requires_grad_(trained)

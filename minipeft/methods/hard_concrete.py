@@ -11,6 +11,13 @@ from math import log
 import torch
 from torch import Tensor, nn
 
+LIMITS = {  # by the names that a method's options have
+    "alpha_init": (-100, 100),
+    "concrete_lower": (-100, -0.01),  # l
+    "concrete_upper": (1.01, 100),  # r
+    "temperature": (0.01, 100),  # beta
+}
+
 
 class HardConcrete(nn.Module):
     """Gates of any shape. lower, upper: l < 0 and r > 1. temperature: beta > 0."""
