@@ -3,7 +3,8 @@
 The loss is next-token cross entropy in nats, the mean over counted tokens:
     loss = - mean over (b, t) with labels[b, t] != -100 of log p(labels[b, t] | input_ids[b, :t])
 The logits at position t - 1 predict the label at position t; the shift happens here, not in
-the data.
+the data. A PeftModel's method may add a penalty to what is minimized, which no history and no
+evaluation counts, and may move its ranks after each step (AdaLoRA does both).
 """
 
 import itertools
@@ -32,6 +33,7 @@ def token_losses(model: nn.Module, input_ids, labels) -> tuple[torch.Tensor, tor
     """
     logits = model(input_ids)
     logits = getattr(logits, "logits", logits)  # (batch, length, vocabulary)
+    logits = logits[:, -input_ids.shape[1] :]  # what stands before the text is a soft prompt
     predicted = logits[:, :-1].flatten(0, 1)  # (batch * (length - 1), vocabulary)
     target = labels[:, 1:].flatten()  # (batch * (length - 1),)
     total = F.cross_entropy(predicted.float(), target, ignore_index=IGNORED, reduction="sum")
@@ -119,19 +121,22 @@ def _one_step(model, optimizer, batch, clip: float, history: History) -> None:
     if counted == 0:
         raise ValueError(f"the batch of step {history.steps + 1} has no counted token")
     loss = total / counted
-    if not math.isfinite(loss.item()):
+    minimized = loss + model.penalty() if hasattr(model, "penalty") else loss
+    if not math.isfinite(minimized.item()):
         rate = optimizer.param_groups[0]["lr"]
         raise FloatingPointError(
-            f"the loss is {loss.item()} at step {history.steps + 1} (learning rate {rate:.2g}); "
+            f"the loss is {minimized.item()} at step {history.steps + 1} (learning rate {rate:.2g}); "
             "lower the learning rate, or look for NaN in the weights"
         )
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    minimized.backward()
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     nn.utils.clip_grad_norm_(trained, clip)
     optimizer.step()
     history.losses.append(loss.item())
     history.tokens += counted.item()
+    if hasattr(model, "update_and_allocate"):
+        model.update_and_allocate(history.steps)  # from 1; the gradients are still there
 
 
 def _evaluate_when_due(history, model, test, every, done) -> None:

@@ -66,11 +66,17 @@ class PromptTuningConfig(PromptLearningConfig):
         file = file / "tokenizer.json" if file.is_dir() else file
         if not file.is_file():
             raise FileNotFoundError(f"tokenizer_name_or_path={str(file)!r} is no tokenizer.json")
-        ids = Tokenizer.from_file(str(file)).encode(self.prompt_tuning_init_text).ids
+        text = self.prompt_tuning_init_text
+        try:
+            ids = Tokenizer.from_file(str(file)).encode(text).ids
+        except Exception as error:  # the one class that tokenizers raises
+            raise ValueError(
+                f"{file} can't read prompt_tuning_init_text={text!r}: {error}"
+            ) from error
         if not ids or max(ids) >= vocabulary:
             raise ValueError(
-                f"prompt_tuning_init_text={self.prompt_tuning_init_text!r} gives the tokens {ids}, "
-                f"the model knows 0 to {vocabulary - 1}; choose its own tokenizer, and some text"
+                f"prompt_tuning_init_text={text!r} gives the tokens {ids}, the model knows 0 to "
+                f"{vocabulary - 1}; choose its own tokenizer, and some text"
             )
         places = torch.arange(self.num_virtual_tokens) % len(ids)
         return torch.tensor(ids)[places]
@@ -93,8 +99,12 @@ class VirtualTokens(SoftPrompt):
         prompt = self().to(text).expand(len(text), -1, -1)  # (batch, n, d)
         inputs["inputs_embeds"] = cat((prompt, text), dim=1)  # (batch, n + length, d)
         for name, fill in (("labels", -100), ("token_type_ids", 0)):
-            values = inputs.get(name)
-            if values is not None and values.shape == text.shape[:2]:  # one for each token
+            values = inputs.get(name)  # one for each token, or labels of whole texts
+            if (
+                values is not None
+                and values.shape == text.shape[:2]
+                and not values.is_floating_point()
+            ):
                 inputs[name] = nn.functional.pad(values, (self.rows, 0), value=fill)
         for name in ("start_positions", "end_positions"):  # an answer's places in the text
             if inputs.get(name) is not None:

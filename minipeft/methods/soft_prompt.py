@@ -27,9 +27,10 @@ class SoftPrompt(nn.Module):
         super().__init__()
         self.rows = rows
         self.embedding = nn.Embedding(rows, width)
-        for self.reader, module in model.named_modules():  # the outermost one that takes it
-            self.arguments = list(inspect.signature(module.forward).parameters)
-            if self.takes in self.arguments:
+        for path, module in model.named_modules():
+            arguments = list(inspect.signature(module.forward).parameters)
+            if self.takes in arguments:  # the outermost one; of a classifier it may be inside
+                self.reader, self.arguments = path, arguments
                 return
         raise ValueError(
             f"a soft prompt on {type(model).__name__}: no forward there takes {self.takes}; choose "
@@ -47,8 +48,8 @@ class SoftPrompt(nn.Module):
         return {"prompt_embeddings": learned}
 
     def attach(self, model: nn.Module) -> None:
-        """Stand before each text that the model reads from now on."""
-        model.prompt_encoder = self.train(model.training)  # so that model.parameters() has it
+        """Stand before each text that the model reads from now on, among its parameters."""
+        model.add_module("prompt_encoder", self.train(model.training))
         reader = model.get_submodule(self.reader)
         self.hook = reader.register_forward_pre_hook(self.before, with_kwargs=True)
 
