@@ -125,8 +125,8 @@ def _one_step(model, optimizer, batch, clip: float, history: History) -> None:
     if not math.isfinite(minimized.item()):
         rate = optimizer.param_groups[0]["lr"]
         raise FloatingPointError(
-            f"the loss is {minimized.item()} at step {history.steps + 1} (learning rate {rate:.2g}); "
-            "lower the learning rate, or look for NaN in the weights"
+            f"the loss is {minimized.item()} at step {history.steps + 1} (learning rate "
+            f"{rate:.2g}); lower the learning rate, or look for NaN in the weights"
         )
     optimizer.zero_grad(set_to_none=True)
     minimized.backward()

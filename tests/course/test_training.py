@@ -1,5 +1,6 @@
 """The loop is compared with one written out in plain PyTorch."""
 
+import copy
 import math
 
 import pytest
@@ -7,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from minipeft import LoraConfig, get_peft_model
+from minipeft import AdaLoraConfig, LoraConfig, get_peft_model
 from minipeft.course import History, evaluate, train
 
 VOCABULARY, LENGTH = 11, 7
+SGD = {"optimizer": torch.optim.SGD, "learning_rate": 0.5}
 
 
 class Model(nn.Module):
@@ -84,9 +86,7 @@ def test_train_equals_a_loop_written_out(model, batches):
         nn.utils.clip_grad_norm_(twin.parameters(), 0.2)
         optimizer.step()
         losses.append((total / count).item())
-    history = train(
-        model, batches, steps=5, learning_rate=0.5, optimizer=torch.optim.SGD, warmup=3, clip=0.2
-    )
+    history = train(model, batches, steps=5, warmup=3, clip=0.2, **SGD)
     assert history.losses == pytest.approx(losses, rel=1e-5)
     torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
 
@@ -130,6 +130,24 @@ def test_trains_an_adapter_and_leaves_the_base_alone(model, batches):
     assert history.last < history.first
     after = adapted.unload().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_method_s_penalty_is_minimized_but_not_counted_and_its_ranks_move(model, batches):
+    config = AdaLoraConfig(init_r=4, target_r=1, total_step=6, tfinal=2, target_modules=["head"])
+    adapted = get_peft_model(model, config)
+    twin, losses = copy.deepcopy(adapted), []
+    optimizer = torch.optim.SGD([p for p in twin.parameters() if p.requires_grad], lr=0.5)
+    for step in range(1, 7):
+        total, count = plain_loss(twin, *batches[step % 3 - 1])
+        optimizer.zero_grad()
+        (total / count + twin.penalty()).backward()
+        optimizer.step()
+        twin.update_and_allocate(step)
+        losses.append((total / count).item())
+    history = train(adapted, batches, steps=6, warmup=0, decay=False, clip=math.inf, **SGD)
+    assert history.losses == pytest.approx(losses, rel=1e-5)
+    torch.testing.assert_close(dict(adapted.state_dict()), dict(twin.state_dict()))
+    assert adapted.peft_config["default"].rank_pattern["head.lora_E"].count(True) == 1
 
 
 def test_an_optimizer_made_too_early_is_refused(model, batches):
