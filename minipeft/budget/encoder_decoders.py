@@ -125,8 +125,9 @@ class Whisper(Family):
     tasks = HEADS
 
     def complete(self) -> None:
-        for heads in (self.encoder_attention_heads, self.decoder_attention_heads):
-            divided("d_model", self.hidden_size, heads)
+        for heads in (self.decoder_attention_heads, self.encoder_attention_heads):
+            self.head_dim = divided("d_model", self.hidden_size, heads)
+        self.num_attention_heads, self.num_hidden_layers = heads, self.encoder_layers
 
     def stacks(self) -> list[Stack]:
         return [self.stack(side) for side in ("encoder", "decoder")]

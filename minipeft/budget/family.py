@@ -22,8 +22,8 @@ class Family:
     base = "model."
     tasks: tuple[str, ...] = ()
 
-    def __init__(self, task: str, num_labels: int, sizes: dict[str, Any]) -> None:
-        self.task, self.num_labels = task, num_labels
+    def __init__(self, model_type: str, task: str, num_labels: int, sizes: dict[str, Any]) -> None:
+        self.model_type, self.task, self.num_labels = model_type, task, num_labels
         vars(self).update(sizes)
         self.complete()
 

@@ -14,9 +14,15 @@ from minipeft.targets import endings, strangers
 def architecture_for(wanted: Any, config: PeftConfig | None) -> Architecture:
     """The architecture that is meant, with the head that the config's task asks for."""
     architecture = find_architecture(wanted)
-    if config is None or config.task_type in (None, architecture.head):
+    task = None if config is None else config.task_type
+    if task in (None, architecture.head):
         return architecture
-    return architecture.but(head=config.task_type)
+    if task not in architecture.shape.tasks:
+        raise ValueError(
+            f"task_type={task!r} has no head in {architecture.model_type!r} here; "
+            f"{nearest(task, architecture.shape.tasks)}"
+        )
+    return architecture.but(head=task)
 
 
 def model_for(wanted: Any, config: PeftConfig | None) -> nn.Module:

@@ -21,6 +21,14 @@ class Conv1D(nn.Module):
         self.weight, self.bias = numbers(inputs, outputs), numbers(outputs)
 
 
+class MLP(nn.Module):
+    """What holds the linear layers of an MLP; alone among holders it turns x into one output."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """A model without numbers can't be run."""
+        raise NotImplementedError
+
+
 class RMSNorm(nn.Module):
     """A norm with one weight for each channel and no bias."""
 
@@ -71,7 +79,8 @@ class Skeleton(nn.Module):
         for place, name in enumerate(names):
             if name not in module._modules:
                 numbered = "".join(names[place + 1 : place + 2]).isdigit()
-                module.add_module(name, nn.ModuleList() if numbered else nn.Module())
+                other = MLP if name in ("mlp", "DenseReluDense") else nn.Module
+                module.add_module(name, nn.ModuleList() if numbered else other())
             module = module._modules[name]
         return module
 
