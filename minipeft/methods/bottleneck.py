@@ -10,7 +10,6 @@ Trained: down (r, d) and up (d, r) with their biases, 2 d r + r + d numbers for 
 starts at zero: the start is the base, bit for bit (Houlsby et al. start close to it).
 """
 
-import inspect
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -19,9 +18,9 @@ from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_number, check_whole
-from minipeft.linear import adapter_place, is_linear, shape_of
+from minipeft.linear import adapter_place, shape_of
+from minipeft.methods import stream
 from minipeft.methods.patterns import of_family
-from minipeft.methods.stream import Stream, StreamReader, block_of, check_shown, is_norm
 from minipeft.methods.tuner import Tuner
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu, "tanh": F.tanh}
@@ -76,44 +75,45 @@ class BottleneckConfig(LayerConfig):
 
     def completed(self, model: nn.Module) -> Self:
         """With the style's usual places where none are named."""
-        if self.target_modules is not None:
-            return self
-        return replace(self, target_modules=of_family(model, PLACES[self.style], "target_modules"))
+        targets = self.target_modules
+        if targets is None:
+            targets = of_family(model, PLACES[self.style], "target_modules")
+        stream.check_untrained(model, targets, self.modules_to_save)
+        return replace(self, target_modules=targets)
 
     def accepts(self, module: nn.Module) -> bool:
         """A norm to read x from, or a module that turns one tensor into one, such as an MLP."""
-        if is_norm(module):
+        if stream.is_norm(module):
             return self.style != "houlsby"
-        kinds = [taken.kind for taken in inspect.signature(module.forward).parameters.values()]
-        one = kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        return one and linear_layers(module) not in ([], [module])
+        return stream.is_map(module)
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:
         """(what the adapter on this module reads, what it gives)."""
-        inside = linear_layers(module)
+        inside = stream.linear_layers(module)
         in_features, out_features = shape_of(inside[0])[1], shape_of(inside[-1])[0]
         return (in_features if self.style == "parallel" else out_features), out_features
 
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same. Raises ValueError for a norm whose x fits no adapter of its block."""
-        adapted = {path: layer for path, layer in layers.items() if not is_norm(layer)}
-        check_shown(layers, {path: self.sizes(layer)[0] for path, layer in adapted.items()})
+        adapted = {path: layer for path, layer in layers.items() if not stream.is_norm(layer)}
+        stream.check_shown(layers, {path: self.sizes(layer)[0] for path, layer in adapted.items()})
         return self
 
-    def shared(self, layers: dict[str, nn.Module]) -> Stream:
-        return Stream()
+    def shared(self, layers: dict[str, nn.Module]) -> stream.Stream:
+        return stream.Stream()
 
     def tuner(self, path: str, layer: nn.Module) -> Tuner:
         """The tuner for the module called `path`."""
-        if is_norm(layer):
-            return StreamReader(block_of(path))
-        tuner = BottleneckTuner(*self.sizes(layer), self, block_of(path))
-        return tuner.to(**adapter_place(linear_layers(layer)[-1]))
+        if stream.is_norm(layer):
+            return stream.StreamReader(stream.block_of(path))
+        tuner = BottleneckTuner(*self.sizes(layer), self, stream.block_of(path))
+        return tuner.to(**adapter_place(stream.linear_layers(layer)[-1]))
 
-
-def linear_layers(module: nn.Module) -> list[nn.Module]:
-    """Those in a module, or the module itself."""
-    return [layer for layer in module.modules() if is_linear(layer)]
+    def count(self, path: str, layer: nn.Module) -> int:
+        if stream.is_norm(layer):
+            return 0
+        (reads, gives), r = self.sizes(layer), self.bottleneck_size
+        return (reads + gives) * r + r + gives
 
 
 class BottleneckTuner(Tuner):
@@ -129,15 +129,15 @@ class BottleneckTuner(Tuner):
             nn.init.zeros_(start)
         self.act = ACTIVATIONS[config.non_linearity]
         self.scaling, self.style = config.scaling, config.style
-        self.block, self.shared = block, Stream()
+        self.block, self.shared = block, stream.Stream()
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        stream = self.shared.take(self.block)
+        shown = self.shared.take(self.block)
         z = h = base(x)  # (..., out)
         if self.style == "parallel":
-            z = x if stream is None else stream
-        elif self.style == "pfeiffer" and stream is not None:
-            z = stream + h
+            z = x if shown is None else shown
+        elif self.style == "pfeiffer" and shown is not None:
+            z = shown + h
         z = z.to(self.adapter_down.weight.dtype)  # (..., d), 32 bits: the one cast
         change = self.adapter_up(self.act(self.adapter_down(z)))  # (..., out)
         return (h + self.scaling * change).to(h.dtype)

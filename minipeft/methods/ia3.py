@@ -82,16 +82,16 @@ class IA3Config(LayerConfig):
 
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same; where feedforward_modules is no part of target_modules, written out in full."""
-        named = self.feedforward_modules
+        named, wanted = self.feedforward_modules, self.target_modules
+        known = {path.rpartition(".")[2] for path in layers}
         for name in [named] if isinstance(named, str) else named:
             form = name if isinstance(named, str) else [name]
-            if not any(is_feedforward(path, form) for path in layers):
+            listed = not isinstance(wanted, str) and name in wanted  # then excluded elsewhere
+            if not listed and not any(is_feedforward(path, form) for path in layers):
                 raise ValueError(
-                    f"feedforward_modules={name!r} is none of the targets; {nearest(name, layers)}"
+                    f"feedforward_modules={name!r} is none of the targets; {nearest(name, known)}"
                 )
-        if isinstance(named, str) or isinstance(self.target_modules, str):
-            return self
-        if set(named) <= set(self.target_modules):
+        if isinstance(named, str) or isinstance(wanted, str) or set(named) <= set(wanted):
             return self
         named = [path for path in layers if is_feedforward(path, named)]
         return replace(self, target_modules=list(layers), feedforward_modules=named)
@@ -104,6 +104,9 @@ class IA3Config(LayerConfig):
         if not self.init_ia3_weights:
             nn.init.normal_(tuner.ia3_l)
         return tuner.to(**adapter_place(layer))
+
+    def count(self, path: str, layer: nn.Module) -> int:
+        return shape_of(layer)[is_feedforward(path, self.feedforward_modules or [])]  # out or in
 
 
 def is_feedforward(path: str, named: list[str] | str) -> bool:

@@ -3,10 +3,13 @@
 In x + MLP(norm(x)) the MLP reads norm(x) alone; x itself is what goes into the norm.
 """
 
+import inspect
 import re
 
 from torch import Tensor, nn
 
+from minipeft.linear import is_linear
+from minipeft.methods.patterns import Patterns, matches
 from minipeft.methods.tuner import Tuner
 
 
@@ -43,6 +46,18 @@ def is_norm(module: nn.Module) -> bool:
     return held == {1} and not list(module.children())
 
 
+def is_map(module: nn.Module) -> bool:
+    """Whether a module turns one tensor into one, by linear layers inside: `mlp` does."""
+    kinds = [taken.kind for taken in inspect.signature(module.forward).parameters.values()]
+    one = kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    return one and linear_layers(module) not in ([], [module])
+
+
+def linear_layers(module: nn.Module) -> list[nn.Module]:
+    """Those in a module, or the module itself."""
+    return [layer for layer in module.modules() if is_linear(layer)]
+
+
 def block_of(path: str) -> str:
     """A name up to its first number: "layers.1" for "layers.1.mlp.down_proj", or ""."""
     return re.match(r"((.*?\.)?\d+(?=\.))?", path)[0]
@@ -60,4 +75,14 @@ def check_shown(layers: dict[str, nn.Module], reads: dict[str, int]) -> None:
             raise ValueError(
                 f"{path} shows its input to the adapter of its block, but none that reads "
                 f"{width} numbers is on {list(near)}; name 'mlp', 'down_proj' or the like as well"
+            )
+
+
+def check_untrained(model: nn.Module, targets: Patterns, saved: Patterns) -> None:
+    """Raise ValueError for a norm that is a target and in modules_to_save as well."""
+    for path, module in model.named_modules():
+        if is_norm(module) and matches(path, targets) and matches(path, saved):
+            raise ValueError(
+                f"{path} is one of target_modules={targets!r} (it shows its input to the adapter) "
+                f"and of modules_to_save={saved!r}; it can be one of them, not both"
             )
