@@ -49,10 +49,7 @@ def generate(
     prompts = _texts(prompt)
     seeds = list(seed) if isinstance(seed, list | tuple) else [seed] * len(prompts)
     _check_request(prompts, seeds, adapter_names, max_new_tokens)
-    rows = [tokenizer.encode(text).ids for text in prompts]
-    for text, row in zip(prompts, rows, strict=True):
-        if not row:
-            raise ValueError(f"the prompt {text!r} holds no token to start from")
+    rows = [_tokens(tokenizer, text) for text in prompts]
     device = next(model.parameters()).device
     streams = [torch.Generator(device=device).manual_seed(int(number)) for number in seeds]
     step = Stepper(model, *left_padded(rows, device), adapter_names, use_cache)
@@ -104,6 +101,12 @@ class Stepper:
         self.ids = torch.cat((self.ids, column), dim=1)
         if self.mask is not None:
             self.mask = nn.functional.pad(self.mask, (0, 1), value=1)
+
+
+def _tokens(tokenizer, prompt: str) -> list[int]:
+    if not (tokens := tokenizer.encode(prompt).ids):
+        raise ValueError(f"the prompt {prompt!r} holds no token to start from")
+    return tokens
 
 
 def left_padded(rows: list[list[int]], device) -> tuple[Tensor, Tensor | None]:
