@@ -1,7 +1,5 @@
 """Partial fine-tuning beside plain PyTorch: the same parameters, with requires_grad set by hand."""
 
-import json
-
 import pytest
 import torch
 import transformers
@@ -66,18 +64,6 @@ def test_equals_training_by_hand(family, options):
     assert torch.equal(logits(ours), logits(theirs))
 
 
-def test_the_base_stays_whole(family):
-    base = build(family)
-    answer = logits(base)
-    with unchanged(base):
-        model = minipeft.get_peft_model(base, minipeft.PartialConfig(last_layers=2, norms=True))
-        scramble(trained_by_us(model))
-        assert not torch.allclose(logits(model), answer)
-        with model.disable_adapter():
-            assert torch.equal(logits(model), answer)
-        model.unload()
-
-
 def test_merging_keeps_what_was_learned(family):
     """It stands in the base's places already: merging moves nothing, and loses nothing."""
     base = build(family)
@@ -98,29 +84,6 @@ def test_merging_keeps_what_was_learned(family):
         expected = learned.get(name, build(family).state_dict()[name])
         assert torch.equal(values, expected), name
     assert {name: v.requires_grad for name, v in base.named_parameters()} == before_all
-
-
-def test_files_and_several_adapters(family, tmp_path):
-    model = partial(family, {"last_layers": 1})
-    scramble(trained_by_us(model))
-    model.add_adapter("norms", minipeft.PartialConfig(norms=True))
-    answer = logits(model)
-    flags = {name: values.requires_grad for name, values in model.named_parameters()}
-    model.set_adapter("norms")
-    assert torch.equal(logits(model), logits(build(family, torch.float64)))
-    scramble(trained_by_us(model), seed=5)
-    other = logits(model)
-    model.set_adapter("default")
-    assert torch.equal(logits(model), answer)
-    assert {name: values.requires_grad for name, values in model.named_parameters()} == flags
-    model.save_pretrained(tmp_path)
-    fields = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert fields["blocks"] == [f"{LISTS[family]}.{LAYERS - 1}"]
-    again = minipeft.PeftModel.from_pretrained(build(family, torch.float64), tmp_path)
-    again.load_adapter(tmp_path / "norms", "norms")
-    assert torch.equal(logits(again), answer) and not trained_by_us(again)
-    again.set_adapter("norms")
-    assert torch.equal(logits(again), other)
 
 
 def gpt2_medium() -> nn.Module:
