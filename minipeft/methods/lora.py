@@ -15,7 +15,7 @@ from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
-from minipeft.methods.tuner import Tuner
+from minipeft.methods.tuner import Tuner, add_low_rank
 
 
 @dataclass
@@ -25,8 +25,9 @@ class LoraConfig(LayerConfig):
     r: the rank, at least 1 and at most the smaller side of the matrix.
     lora_alpha: alpha; the update is scaled by alpha / r, with `use_rslora` by alpha / sqrt(r).
     lora_dropout: probability of dropping an entry of the input of A while training.
+    use_dora: magnitude and direction apart, see dora.py.
     init_lora_weights: True (A kaiming uniform, B zero: the start is the base), "gaussian"
-        (A ~ N(0, 1/r^2), B zero), or False (both random: for tests).
+        (A ~ N(0, 1/r^2), B zero), "pissa" (see pissa.py), or False (both random: for tests).
     rank_pattern, alpha_pattern: other ranks and alphas by layer, {name or regex: value}.
 
     Raises ValueError for a value out of range, TypeError for an unknown option.
@@ -36,6 +37,7 @@ class LoraConfig(LayerConfig):
     lora_alpha: float = 8
     lora_dropout: float = 0.0
     use_rslora: bool = False
+    use_dora: bool = False
     init_lora_weights: bool | str = True
     rank_pattern: dict[str, int] = field(default_factory=dict)
     alpha_pattern: dict[str, float] = field(default_factory=dict)
@@ -52,7 +54,14 @@ class LoraConfig(LayerConfig):
         for name, alpha in {"lora_alpha": self.lora_alpha, **self.alpha_pattern}.items():
             check_number(name, alpha)
         check_dropout("lora_dropout", self.lora_dropout)
-        check_choice("init_lora_weights", self.init_lora_weights, [True, False, "gaussian"])
+        for name in ("use_rslora", "use_dora"):
+            check_choice(name, getattr(self, name), [True, False])
+        inits = [True, False, "gaussian", "pissa"]
+        check_choice("init_lora_weights", self.init_lora_weights, inits)
+        if self.init_lora_weights == "pissa":
+            from minipeft.methods.pissa import check_pissa
+
+            check_pissa(self.use_dora, {"lora_alpha": self.lora_alpha, **self.alpha_pattern})
 
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same ranks and alphas, in patterns that a file can hold, none above its layer's."""
@@ -72,12 +81,28 @@ class LoraConfig(LayerConfig):
         r = by_pattern(self.rank_pattern, path, self.r)
         alpha = by_pattern(self.alpha_pattern, path, self.lora_alpha)
         out_features, in_features = shape_of(layer)
-        tuner = LoraTuner(in_features, out_features, r, alpha, self.lora_dropout, self.use_rslora)
+        kind = self.kind()
+        tuner = kind(in_features, out_features, r, alpha, self.lora_dropout, self.use_rslora)
         tuner.reset(self.init_lora_weights)
-        return tuner.to(**adapter_place(layer))
+        tuner = tuner.to(**adapter_place(layer))
+        tuner.start_from(layer)
+        return tuner
+
+    def kind(self) -> type["LoraTuner"]:
+        """The class of tuner; those of the later papers stand on the one below."""
+        from minipeft.methods.dora import DoraTuner
+        from minipeft.methods.pissa import PissaTuner
+
+        if self.use_dora:
+            return DoraTuner
+        return PissaTuner if self.init_lora_weights == "pissa" else LoraTuner
 
     def count(self, path: str, layer: nn.Module) -> int:
-        return by_pattern(self.rank_pattern, path, self.r) * sum(shape_of(layer))
+        r, (out_features, in_features) = (
+            by_pattern(self.rank_pattern, path, self.r),
+            shape_of(layer),
+        )
+        return r * (in_features + out_features) + self.use_dora * out_features
 
 
 class LoraTuner(Tuner):
@@ -108,14 +133,17 @@ class LoraTuner(Tuner):
             nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))  # +- 1 / sqrt(in)
         nn.init.zeros_(self.lora_B.weight)
 
+    def start_from(self, layer: nn.Module) -> None:
+        """What the start takes from the frozen layer: nothing here."""
+
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         h = base(x)  # (..., out)
         x = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
-        return (h + self.scaling * self.lora_B(self.lora_A(x))).to(h.dtype)
+        return add_low_rank(h, self.lora_A(x), self.lora_B.weight, self.scaling)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         return self.lora_A.weight, self.scaling * self.lora_B.weight
 
     def merged(self, weight: Tensor) -> Tensor:
-        delta = self.lora_B.weight @ self.lora_A.weight  # (out, in)
-        return weight + self.scaling * delta.to(weight)
+        A, B = self.factors()
+        return weight + (B @ A).to(weight)  # (out, in)

@@ -1,5 +1,7 @@
 """The one shape that all methods on a layer share."""
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -47,3 +49,16 @@ class Tuner(nn.Module):
     def file_tensors(self) -> dict[str, Tensor]:
         """The learned tensors by their names in a file."""
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
+
+
+def add_low_rank(h: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:
+    """h + s U l at each position, for h (..., out), l (..., r) and U (out, r), in h's dtype.
+
+    In one dtype a single product scales and adds as it goes: no s U l as wide as h is written, read
+    again for the scale, and once more for the sum; nor is its gradient.
+    """
+    if not h.dtype == low.dtype == up.dtype:  # 16 bits beside 32: add in 32, round once
+        return (h + scale * F.linear(low, up)).to(h.dtype)
+    rows, low = h.reshape(-1, h.shape[-1]), low.reshape(-1, low.shape[-1])  # (positions, ...)
+    # The copy of U.T is small, and its gradient comes as l.T @ dh: far quicker than dh.T @ l.
+    return torch.addmm(rows, low, up.T.contiguous(), alpha=scale).view(h.shape)

@@ -122,7 +122,7 @@ def test_option_that_would_change_the_numbers(folder, option, value):
     refused(folder, ValueError, option, repr(value))
 
 
-@pytest.mark.parametrize("option", ["use_dora"])
+@pytest.mark.parametrize("option", ["use_qalora"])
 def test_features_of_peft_that_are_not_here_yet(tmp_path, option):
     theirs = wrap_theirs(build("llama"), {"r": 2, "target_modules": ["q_proj"], option: True})
     theirs.save_pretrained(tmp_path)

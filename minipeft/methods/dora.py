@@ -1,0 +1,62 @@
+"""DoRA: h = b + g * (W0 + s B A) x, where row j of g is m_j / ||row j of (W0 + s B A)||.
+
+Liu et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation", section 4.1 (the equation) and 4.3
+(the norm counts as a constant in the backward pass).
+Trained: LoRA's A (r, in) and B (out, r) for the direction, m (out,) for the magnitude. m starts as
+the norm of W0's rows, so that g is 1 and the start is the base, bit for bit. The paper stores W0 as
+(in, out) and says columns; a layer here has one row, and so one magnitude, for each output.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from minipeft.linear import dense_weight
+from minipeft.methods.lora import LoraTuner
+from minipeft.methods.tuner import Tuner, add_low_rank
+
+
+class DoraTuner(LoraTuner):
+    """h = b + g * (W0 x + s B A x), for x (..., in)."""
+
+    factors = Tuner.factors  # there are none: g scales W0, too
+
+    def start_from(self, layer: nn.Module) -> None:
+        self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)
+
+    @torch.no_grad()
+    def norm(self, weight: Tensor) -> Tensor:
+        """||W0 + s B A|| of each row (out,), without a matrix of that size:
+
+        ||w + s b A||^2 = ||w||^2 + (2 w A^T + s b A A^T) . s b, where b is the row of B.
+        """
+        dtype = torch.promote_types(self.lora_A.weight.dtype, torch.float32)
+        A, B = self.lora_A.weight.to(dtype), self.scaling * self.lora_B.weight.to(dtype)
+        with torch.autocast(weight.device.type, enabled=False):
+            cross = 2 * (weight.to(dtype) @ A.T) + B @ (A @ A.T)  # (out, r)
+        squares = torch.linalg.vector_norm(weight, dim=1, dtype=dtype).square()
+        squares = squares + (cross * B).sum(dim=1)
+        # A row of zeros has g = 0 / tiny: it stays zero, where 0 / 0 would be NaN.
+        return squares.clamp(min=torch.finfo(dtype).tiny).sqrt().to(self.lora_A.weight.dtype)
+
+    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+        h = base(x)  # (..., out)
+        wide = x.to(self.lora_A.weight.dtype)  # (..., in)
+        if not (self.training and self.dropout.p):
+            return self.rescaled(wide, h, base)
+        wide = self.dropout(wide)
+        dropped = base(wide.to(x.dtype))
+        # As in peft: W0 x stays whole, and what DoRA adds to it sees the dropped input alone.
+        return h - dropped + self.rescaled(wide, dropped, base)
+
+    def rescaled(self, x: Tensor, h: Tensor, base: nn.Module) -> Tensor:
+        """b + g * (h - b + s B A x): g goes to both summands, since one of them is narrow."""
+        g = self.lora_magnitude_vector / self.norm(dense_weight(base))  # (out,)
+        scaled = h * g if base.bias is None else torch.addcmul(base.bias - g * base.bias, h, g)
+        up = g.unsqueeze(1) * self.lora_B.weight  # (out, r)
+        return add_low_rank(scaled, self.lora_A(x), up, self.scaling).to(h.dtype)
+
+    def merged(self, weight: Tensor) -> Tensor:
+        A, B = super().factors()
+        whole = weight + (B @ A).to(weight)  # (out, in)
+        g = self.lora_magnitude_vector / torch.linalg.vector_norm(whole, dim=1)
+        return g.to(weight).unsqueeze(1) * whole

@@ -1,0 +1,74 @@
+"""PiSSA: h = (W0 - s B0 A0) x + s B A x, where s B0 A0 is the best approximation of W0 at rank r.
+
+Meng et al. 2024, "PiSSA: Principal Singular Values and Singular Vectors Adaptation", section 3.
+Trained: A (r, in) and B (out, r), which start as A0 and B0: from W0 = U S V^T, the r largest
+singular values in A0 = (S / s)^(1/2) V^T and B0 = U (S / s)^(1/2). W0 (out, in) is frozen.
+
+The paper, and peft, put the residual W0 - s B0 A0 into the base. Here the base is never touched:
+A0 and B0 are kept instead, r (in + out) numbers that are found again from W0 whenever an adapter
+is built or opened, and
+
+    B A - B0 A0 = (B - B0) A + B0 (A - A0),
+
+a LoRA of rank 2r, is added to W0. At the start both differences are zero, so the start is the base
+bit for bit (in peft: to rounding). Files hold A and B, as peft's do, and belong to this base's
+residual; a plain LoRA of rank 2r that fits the base itself is written by
+`save_pretrained(folder, path_initial_model_for_weight_conversion=...)`. Over a 4-bit base this
+starts from the quantized weight, where the paper quantizes the residual.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from minipeft.linear import dense_weight
+from minipeft.methods.lora import LoraTuner
+from minipeft.methods.tuner import add_low_rank
+
+
+class PissaTuner(LoraTuner):
+    """h = W0 x + s (B A - B0 A0) x, for x (..., in)."""
+
+    @torch.no_grad()
+    def start_from(self, layer: nn.Module) -> None:
+        """Find A0 and B0 by a singular value decomposition, and start A and B there."""
+        A, B = self.lora_A.weight, self.lora_B.weight
+        U, S, V = torch.linalg.svd(dense_weight(layer).to(A.dtype), full_matrices=False)
+        root = (S[: len(A)] / self.scaling).sqrt()  # (r,)
+        A.copy_(root.unsqueeze(1) * V[: len(A)])
+        B.copy_(U[:, : len(A)] * root)
+        self.register_buffer("start_A", A.clone(), persistent=False)  # A0 (r, in)
+        self.register_buffer("start_B", B.clone(), persistent=False)  # B0 (out, r)
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """(2r, in) and (out, 2r), whose product is B A - B0 A0, exactly zero at the start."""
+        A, B = self.lora_A.weight, self.lora_B.weight
+        return torch.cat([A, A - self.start_A]), torch.cat([B - self.start_B, self.start_B], dim=1)
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        A, B = self.pair()
+        return A, self.scaling * B
+
+    def forward(self, x: Tensor, base: nn.Module) -> Tensor:
+        h = base(x)  # (..., out)
+        A, B = self.pair()
+        x = x.to(A.dtype)
+        dropped = self.dropout(x)
+        low = F.linear(dropped, A)  # (..., 2r)
+        if self.training and self.dropout.p:  # A0 belongs to the residual, which sees all of x
+            low = low + F.pad(F.linear(dropped - x, self.start_A), (len(self.start_A), 0))
+        return add_low_rank(h, low, B, self.scaling)
+
+
+def check_pissa(use_dora: bool, alphas: dict[str, float]) -> None:
+    """Raise ValueError for options that don't go with init_lora_weights="pissa"."""
+    if use_dora:
+        raise ValueError(
+            'init_lora_weights="pissa" and use_dora=True are not built together; choose one'
+        )
+    for name, alpha in alphas.items():
+        if alpha <= 0:
+            raise ValueError(
+                f'{name}={alpha!r} must be above 0 with init_lora_weights="pissa", which divides '
+                "the singular values by the scale; say 8"
+            )
