@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minipeft.quant import dequantize_nf4, quantize_nf4
+from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import DTYPES, NESTED_BLOCK_SIZE, dequantize, quantize
 
 from . import oracle
@@ -25,8 +26,15 @@ DISTRIBUTIONS = {
     "zero": torch.zeros,
     "heavy tails": lambda shape: torch.randn(shape) / (torch.rand(shape) + 1e-4),
     "sparse": lambda shape: torch.randn(shape) * (torch.rand(shape) < 0.02),
+    "ties": lambda shape: ties(math.prod(shape)).view(shape),
     "ramp": lambda shape: torch.linspace(-1, 1, math.prod(shape)).view(shape),
 }
+
+
+def ties(count):
+    """Values half-way between two levels, where a rounding error decides; and some largest ones."""
+    thresholds = code_book("nf4", torch.device("cpu")).thresholds
+    return torch.cat([thresholds, torch.ones(1)])[torch.randint(16, (count,))]
 
 
 def weight(shape, distribution, scale, dtype, seed):
@@ -48,6 +56,7 @@ WEIGHTS = {
 @example((3, 5), "zero", 1.0, torch.float32, 0, 64)
 @example((2, 64), "zero", 1.0, torch.bfloat16, 0, 64)
 @example((9000,), "heavy tails", 1e30, torch.float32, 0, 4096)
+@example((9000,), "ties", -0.02, torch.float32, 0, 4096)
 def test_same_bits_as_bitsandbytes(shape, distribution, scale, dtype, seed, block_size):
     values = weight(shape, distribution, scale, dtype, seed)
     theirs, state = oracle.quantize(values, block_size)
@@ -107,11 +116,11 @@ def test_any_block_size(shape, block_size, double_quant, seed):
     ],
 )
 def test_compiled_is_the_same_to_the_bit(quant_type, dtype, shape):
-    values = torch.randn(shape).to(dtype)
-    plain = quantize(values, quant_type)
-    fast = quantize(values, quant_type, compiled=True)
-    assert torch.equal(fast.codes, plain.codes)
-    assert torch.equal(fast.absmax, plain.absmax)
+    for values in (torch.randn(shape).to(dtype), ties(math.prod(shape)).view(shape).to(dtype)):
+        plain = quantize(values, quant_type)
+        fast = quantize(values, quant_type, compiled=True)
+        assert torch.equal(fast.codes, plain.codes)
+        assert torch.equal(fast.absmax, plain.absmax)
     assert torch.equal(dequantize(plain, compiled=True), dequantize(plain))
 
 
