@@ -1,6 +1,7 @@
 """minipeft: parameter-efficient fine-tuning in plain PyTorch, under Hugging Face peft's names.
 
 Configs and methods      LoraConfig AdaLoraConfig VeraConfig IA3Config BottleneckConfig
+An optimizer's groups    create_loraplus_optimizer (LoRA+)
 Selective                BitFitConfig PartialConfig DiffPruningConfig prune
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
@@ -15,6 +16,7 @@ from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.diff_pruning import DiffPruningConfig, prune
 from minipeft.methods.ia3 import IA3Config
 from minipeft.methods.lora import LoraConfig
+from minipeft.methods.lora_plus import create_loraplus_optimizer
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.partial import PartialConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
@@ -40,6 +42,7 @@ __all__ = [
     "PromptTuningConfig",
     "Tuner",
     "VeraConfig",
+    "create_loraplus_optimizer",
     "get_peft_model",
     "prune",
 ]

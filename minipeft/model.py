@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
+from minipeft.adapter import Adapter
 from minipeft.carrier import Carrier
 from minipeft.configs import PeftConfig
 from minipeft.files import read_adapter, save_adapters
@@ -75,14 +76,28 @@ class PeftModel(Carrier):
         self._active.config.after_step(self._active.tuners, global_step)
 
     def save_pretrained(
-        self, save_directory: str | Path, selected_adapters: list[str] | None = None
+        self,
+        save_directory: str | Path,
+        selected_adapters: list[str] | None = None,
+        path_initial_model_for_weight_conversion: str | Path | None = None,
     ) -> None:
         """Write adapters in peft's layout: "default" into the folder, others into subfolders.
+
+        path_initial_model_for_weight_conversion: not None writes a PiSSA adapter as a plain LoRA of
+        twice its rank, which fits the base itself. peft finds A0 and B0 in the folder of this name;
+        here they are at hand, and nothing is read.
 
         Raises ValueError for an unknown name, OSError where writing fails (old files stay whole).
         """
         names = list(self.adapters) if selected_adapters is None else selected_adapters
-        save_adapters({name: self._adapter(name) for name in names}, save_directory)
+        adapters = {name: self._adapter(name) for name in names}
+        if path_initial_model_for_weight_conversion is not None:
+            with self.disable_adapter():
+                adapters = {
+                    name: Adapter(self.base_model, *weighted_sum({name: adapter}, [1.0], "cat"))
+                    for name, adapter in adapters.items()
+                }
+        save_adapters(adapters, save_directory)
 
     def load_adapter(
         self, model_id: str | Path, adapter_name: str, is_trainable: bool = False

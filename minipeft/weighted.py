@@ -40,7 +40,7 @@ def weighted_sum(
         check_number("weights", weight)
     for name, adapter in adapters.items():
         check_plain(name, adapter)
-    ranks = [max(len(t.lora_A.weight) for t in a.tuners.values()) for a in adapters.values()]
+    ranks = [max(len(t.pair()[0]) for t in a.tuners.values()) for a in adapters.values()]
     r = svd_rank or (sum(ranks) if combination_type == "cat" else max(ranks))
     pairs = list(zip(weights, adapters.values(), strict=True))
     paths = list(dict.fromkeys(path for _, adapter in pairs for path in adapter.layers))
@@ -64,7 +64,10 @@ def weighted_sum(
 
 def check_plain(name: str, adapter: Adapter) -> None:
     """Raise ValueError unless all that the adapter holds is LoRA's A and B."""
-    plain = all(type(tuner) is LoraTuner for tuner in adapter.tuners.values())
+    plain = all(
+        isinstance(tuner, LoraTuner) and type(tuner).factors is LoraTuner.factors
+        for tuner in adapter.tuners.values()
+    )
     if not plain or adapter.prompt is not None or len(adapter.layers) < len(adapter.swaps):
         raise ValueError(
             f"adapter {name!r} ({adapter.config.peft_type}) holds more than LoRA's A and B, which "
@@ -78,8 +81,7 @@ def combined(
 ) -> tuple[Tensor, Tensor]:
     """A (r, in) and B (out, r) of one layer."""
     scales = [weight * tuner.scaling for weight, tuner in weighed]
-    As = [tuner.lora_A.weight for _, tuner in weighed]
-    Bs = [tuner.lora_B.weight for _, tuner in weighed]
+    As, Bs = zip(*(tuner.pair() for _, tuner in weighed), strict=True)
     if combination_type == "linear":
         if len({len(A) for A in As}) > 1:
             ranks = [len(A) for A in As]

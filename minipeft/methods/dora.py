@@ -7,6 +7,8 @@ the norm of W0's rows, so that g is 1 and the start is the base, bit for bit. Th
 (in, out) and says columns; a layer here has one row, and so one magnitude, for each output.
 """
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,9 @@ class DoraTuner(LoraTuner):
 
     factors = Tuner.factors  # there are none: g scales W0, too
 
-    def start_from(self, layer: nn.Module) -> None:
+    def started_from(self, layer: nn.Module) -> Self:
         self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)
+        return self
 
     @torch.no_grad()
     def norm(self, weight: Tensor) -> Tensor:
@@ -31,7 +34,7 @@ class DoraTuner(LoraTuner):
         """
         dtype = torch.promote_types(self.lora_A.weight.dtype, torch.float32)
         A, B = self.lora_A.weight.to(dtype), self.scaling * self.lora_B.weight.to(dtype)
-        with torch.autocast(weight.device.type, enabled=False):
+        with torch.autocast("cuda" if weight.is_cuda else "cpu", enabled=False):
             cross = 2 * (weight.to(dtype) @ A.T) + B @ (A @ A.T)  # (out, r)
         squares = torch.linalg.vector_norm(weight, dim=1, dtype=dtype).square()
         squares = squares + (cross * B).sum(dim=1)

@@ -66,8 +66,7 @@ class LoraConfig(LayerConfig):
     def fitted(self, layers: dict[str, nn.Module]) -> Self:
         """The same ranks and alphas, in patterns that a file can hold, none above its layer's."""
         for path, layer in layers.items():
-            shape = shape_of(layer)
-            r = by_pattern(self.rank_pattern, path, self.r)
+            r, shape = by_pattern(self.rank_pattern, path, self.r), shape_of(layer)
             if r > min(shape):
                 raise ValueError(
                     f"r={r} is larger than {path} ({shape[0]} x {shape[1]}); "
@@ -80,22 +79,17 @@ class LoraConfig(LayerConfig):
         """The tuner for the layer called `path`, its rank and alpha as the patterns say."""
         r = by_pattern(self.rank_pattern, path, self.r)
         alpha = by_pattern(self.alpha_pattern, path, self.lora_alpha)
-        out_features, in_features = shape_of(layer)
-        kind = self.kind()
-        tuner = kind(in_features, out_features, r, alpha, self.lora_dropout, self.use_rslora)
+        tuner = self.kind()(*shape_of(layer)[::-1], r, alpha, self.lora_dropout, self.use_rslora)
         tuner.reset(self.init_lora_weights)
-        tuner = tuner.to(**adapter_place(layer))
-        tuner.start_from(layer)
-        return tuner
+        return tuner.to(**adapter_place(layer)).started_from(layer)
 
     def kind(self) -> type["LoraTuner"]:
-        """The class of tuner; those of the later papers stand on the one below."""
-        from minipeft.methods.dora import DoraTuner
-        from minipeft.methods.pissa import PissaTuner
+        """The class of tuner; the later papers' stand on the one below, in files of their own."""
+        from minipeft.methods import dora, pissa
 
         if self.use_dora:
-            return DoraTuner
-        return PissaTuner if self.init_lora_weights == "pissa" else LoraTuner
+            return dora.DoraTuner
+        return pissa.PissaTuner if self.init_lora_weights == "pissa" else LoraTuner
 
     def count(self, path: str, layer: nn.Module) -> int:
         r, (out_features, in_features) = (
@@ -133,16 +127,22 @@ class LoraTuner(Tuner):
             nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))  # +- 1 / sqrt(in)
         nn.init.zeros_(self.lora_B.weight)
 
-    def start_from(self, layer: nn.Module) -> None:
-        """What the start takes from the frozen layer: nothing here."""
+    def started_from(self, layer: nn.Module) -> Self:
+        """This, started from the frozen layer: DoRA and PiSSA read its weight."""
+        return self
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         h = base(x)  # (..., out)
         x = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
         return add_low_rank(h, self.lora_A(x), self.lora_B.weight, self.scaling)
 
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """A (r, in) and B (out, r) of the update s B A."""
+        return self.lora_A.weight, self.lora_B.weight
+
     def factors(self) -> tuple[Tensor, Tensor]:
-        return self.lora_A.weight, self.scaling * self.lora_B.weight
+        A, B = self.pair()
+        return A, self.scaling * B
 
     def merged(self, weight: Tensor) -> Tensor:
         A, B = self.factors()

@@ -17,6 +17,8 @@ residual; a plain LoRA of rank 2r that fits the base itself is written by
 starts from the quantized weight, where the paper quantizes the residual.
 """
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class PissaTuner(LoraTuner):
     """h = W0 x + s (B A - B0 A0) x, for x (..., in)."""
 
     @torch.no_grad()
-    def start_from(self, layer: nn.Module) -> None:
+    def started_from(self, layer: nn.Module) -> Self:
         """Find A0 and B0 by a singular value decomposition, and start A and B there."""
         A, B = self.lora_A.weight, self.lora_B.weight
         U, S, V = torch.linalg.svd(dense_weight(layer).to(A.dtype), full_matrices=False)
@@ -39,15 +41,12 @@ class PissaTuner(LoraTuner):
         B.copy_(U[:, : len(A)] * root)
         self.register_buffer("start_A", A.clone(), persistent=False)  # A0 (r, in)
         self.register_buffer("start_B", B.clone(), persistent=False)  # B0 (out, r)
+        return self
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """(2r, in) and (out, 2r), whose product is B A - B0 A0, exactly zero at the start."""
+        """(2r, in) and (out, 2r), whose product is B A - B0 A0: exactly zero at the start."""
         A, B = self.lora_A.weight, self.lora_B.weight
         return torch.cat([A, A - self.start_A]), torch.cat([B - self.start_B, self.start_B], dim=1)
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        A, B = self.pair()
-        return A, self.scaling * B
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         h = base(x)  # (..., out)
