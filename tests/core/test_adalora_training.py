@@ -103,7 +103,8 @@ def ranks(model: minipeft.PeftModel) -> list[int]:
 def test_a_whole_schedule_is_peft_s(family, options):
     """Every rank at first, a falling budget, the last allocation, then a fixed pattern.
 
-    Steps count from 1. One more than total_step shows that the pattern stays.
+    Steps count from 1. One more than total_step shows that the pattern stays, and a second
+    schedule that nothing is left of the first one's scores.
     """
     pair = ada_twins(family, options)
     start_alike(pair)
@@ -114,6 +115,7 @@ def test_a_whole_schedule_is_peft_s(family, options):
     train_both(family, pair, range(8, 16))
     assert sum(ranks(pair.ours)) == 2 * len(ranks(pair.ours))
     assert len(set(ranks(pair.ours))) > 1  # they differ: that is the point of it
+    train_both(family, pair, range(1, 5))
 
 
 def test_equal_ranks_at_both_ends_leave_everything():

@@ -58,7 +58,8 @@ def test_outputs_gradients_projections_and_counts_are_peft_s(family, case):
     adapter = pair.ours.adapters["default"]
     for name in ("vera_A", "vera_B"):  # the same draw, bit for bit
         theirs = getattr(pair.theirs.base_model, name)["default"]
-        assert torch.equal(getattr(adapter.shared, name), theirs), name
+        ours = getattr(adapter.shared, name)
+        assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype, name
     for path, layer in adapter.layers.items():
         learned = sum(parameter.numel() for parameter in layer.tuner.parameters())
         assert learned == adapter.config.count(path, layer.base_layer)

@@ -133,7 +133,7 @@ def test_trains_an_adapter_and_leaves_the_base_alone(model, batches):
 
 
 def test_a_method_s_penalty_is_minimized_but_not_counted_and_its_ranks_move(model, batches):
-    config = AdaLoraConfig(init_r=4, target_r=1, total_step=6, tfinal=2, target_modules=["head"])
+    config = AdaLoraConfig(init_r=4, target_r=1, total_step=6, deltaT=6, target_modules=["head"])
     adapted = get_peft_model(model, config)
     twin, losses = copy.deepcopy(adapted), []
     optimizer = torch.optim.SGD([p for p in twin.parameters() if p.requires_grad], lr=0.5)
