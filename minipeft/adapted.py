@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from minipeft.linear import dense_weight, oriented
+from minipeft.linear import dense_weight, is_packed, merged_dtype, with_weight
 from minipeft.methods.tuner import NotMergeable, Tuner
+from minipeft.quant.linear4bit import requantized
 
 
 class AdaptedLinear(nn.Module):
@@ -17,8 +18,8 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base_layer = base_layer
         self.tuner = tuner
-        # W0 and b0, put aside while W' and b' stand there: no parameters of the model meanwhile.
-        self.kept: tuple[nn.Parameter | None, ...] = ()
+        # The base layer while its merged twin stands there: in a tuple, no part of the model.
+        self.kept: tuple[nn.Module, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -40,47 +41,53 @@ class AdaptedLinear(nn.Module):
 
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """W' in the layer's own layout and b', or None where that is b; at least 32 bits each."""
+        """W' (out, in) and b', or None where that is b; at least 32 bits each."""
         if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
             raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
         wide = torch.promote_types(self.weight.dtype, torch.float32)
         weight = self.tuner.merged(dense_weight(self.base_layer).to(wide))
         bias = None if self.bias is None else self.bias.to(wide)
         merged_bias = self.tuner.merged_bias(bias)
-        return oriented(weight, self.base_layer), None if merged_bias is bias else merged_bias
+        return weight, None if merged_bias is bias else merged_bias
 
     def merges_safely(self) -> bool:
         """Whether W' and b' are finite in W's dtype: 16 bits may overflow."""
+        dtype = merged_dtype(self.base_layer)
         merged = [tensor for tensor in self.merged_tensors() if tensor is not None]
-        return all(bool(torch.isfinite(tensor.to(self.weight.dtype)).all()) for tensor in merged)
+        return all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in merged)
 
     @torch.no_grad()
-    def merge(self) -> float:
-        """Put W' and b' in place of W0 and b0, which are kept aside.
+    def merge(self, requantize: bool = False) -> float:
+        """Put a twin with W' and b' in place of the base layer, which is kept aside.
 
-        Returns the largest rounding error of W'. Raises RuntimeError when merged already (the
-        update would count twice) and NotMergeable.
+        W' over 4 bits has 16, or with `requantize` 4 again. Returns the largest rounding error of
+        W'. Raises RuntimeError when merged already (the update would count twice), NotMergeable.
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
         exact, bias = self.merged_tensors()
-        self.kept = (self.base_layer.weight, self.base_layer.bias)
-        rounded = exact.to(self.weight.dtype).contiguous()
-        self.base_layer.weight = nn.Parameter(rounded, requires_grad=False)
         if bias is not None:
-            self.base_layer.bias = nn.Parameter(bias.to(rounded.dtype), requires_grad=False)
-        return (rounded - exact).abs().max().item()
+            bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
+        holding = requantized if requantize and is_packed(self.base_layer) else with_weight
+        twin = holding(self.base_layer, exact, self.bias if bias is None else bias)
+        self.kept, self.base_layer = (self.base_layer,), twin
+        return (dense_weight(twin) - exact).abs().max().item()
 
     def unmerge(self) -> None:
-        """Put the very W0 and b0 back: exact, where subtracting the update only comes close.
+        """Put the very layer back: exact, where subtracting the update only comes close.
 
         Raises RuntimeError when not merged.
         """
         if not self.merged:
             raise RuntimeError("not merged: there is nothing to undo")
-        now = self.base_layer.weight
-        for kept in self.kept:
-            if kept is not None:
-                kept.data = kept.data.to(now.device, now.dtype)  # the model may have moved
-        self.base_layer.weight, self.base_layer.bias = self.kept
-        self.kept = ()
+        now = self.base_layer
+        (self.base_layer,), self.kept = self.kept, ()
+        self.base_layer.train(now.training)
+
+    def settle(self) -> nn.Module:
+        """End a merge for good: the base's own layer with W' in it, or its dense twin."""
+        (own,), self.kept = self.kept, ()
+        if is_packed(own):
+            return self.base_layer
+        own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
+        return own

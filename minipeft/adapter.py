@@ -101,7 +101,7 @@ class Adapter:
             (path for path, layer in self.layers.items() if not layer.merges_safely()), None
         )
 
-    def merge(self) -> dict[str, float]:
+    def merge(self, requantize: bool = False) -> dict[str, float]:
         """Merge every layer; the largest rounding error of W' by layer.
 
         Raises NotMergeable, and ValueError where a weight is tied; nothing has changed then.
@@ -114,7 +114,7 @@ class Adapter:
                 "Keep the adapter unmerged, or first give the layer a weight of its own and set "
                 "the model's tie_word_embeddings to False"
             )
-        errors = {path: layer.merge() for path, layer in self.layers.items()}
+        errors = {path: layer.merge(requantize) for path, layer in self.layers.items()}
         self.merged = True
         return errors
 
@@ -127,8 +127,7 @@ class Adapter:
     def settle(self) -> None:
         """Make a merge final: the base's own layers take their places again, with W'."""
         for path, layer in self.layers.items():
-            layer.kept = ()
-            self.swaps[path].put(layer.base_layer)
+            self.swaps[path].put(layer.settle())
         self.merged = False
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:

@@ -131,10 +131,11 @@ class Carrier(nn.Module):
     def merged(self) -> bool:
         return self._active.merged
 
-    def merge_adapter(self, safe_merge: bool = False) -> dict[str, float]:
+    def merge_adapter(self, safe_merge: bool = False, requantize: bool = False) -> dict[str, float]:
         """Put W' in place of W0 in every adapted layer, W0 being kept aside for `unmerge_adapter`.
 
-        Returns the largest rounding error of W' by layer: 0 in 32 bits, not in 16. Raises
+        W' over a 4-bit base has 16 bits, or with `requantize` 4 again, as in peft. Returns the
+        largest rounding error of W' by layer: 0 in 32 bits, not in 16 or 4. Raises
         RuntimeError when merged already, NotMergeable where the method has no W', and with
         `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
         """
@@ -151,7 +152,7 @@ class Carrier(nn.Module):
             )
         if safe_merge and (path := self._active.unsafe_layer()):
             raise ValueError(f"merging {name} would put NaN or inf into {path}: nothing was merged")
-        return self._active.merge()
+        return self._active.merge(requantize)
 
     def unmerge_adapter(self) -> None:
         """Put every W0 back, exactly. Raises RuntimeError when not merged."""
@@ -161,10 +162,10 @@ class Carrier(nn.Module):
             )
         self._active.unmerge()
 
-    def merge_and_unload(self, safe_merge: bool = False) -> nn.Module:
+    def merge_and_unload(self, safe_merge: bool = False, requantize: bool = False) -> nn.Module:
         """Merge for good and give back the base's own modules, without a trace of an adapter."""
         if not self.merged:
-            self.merge_adapter(safe_merge)
+            self.merge_adapter(safe_merge, requantize)
         self._active.settle()
         return self._released()
 

@@ -1,6 +1,10 @@
 """What counts as a linear layer, and its weight as (out, in) whatever the layer's own layout."""
 
+import copy
+import sys
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -9,9 +13,14 @@ def is_conv1d(layer: nn.Module) -> bool:
     return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
 
 
+def is_packed(layer: nn.Module) -> bool:
+    """Our Linear4bit or that of bitsandbytes: the weight is stored as codes of 4 bits."""
+    return type(layer).__name__ == "Linear4bit"
+
+
 def is_linear(layer: nn.Module) -> bool:
     """Whether a tuner can sit on this layer."""
-    return isinstance(layer, nn.Linear) or is_conv1d(layer)
+    return isinstance(layer, nn.Linear) or is_conv1d(layer) or is_packed(layer)
 
 
 def oriented(weight: Tensor, layer: nn.Module) -> Tensor:
@@ -20,13 +29,49 @@ def oriented(weight: Tensor, layer: nn.Module) -> Tensor:
 
 
 def dense_weight(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer as (out, in)."""
-    return oriented(layer.weight.detach(), layer)
+    """The weight of a linear layer as (out, in); 4 bits are unpacked for it."""
+    if not is_packed(layer):
+        return oriented(layer.weight.detach(), layer)
+    if hasattr(layer, "dequantize"):
+        return layer.dequantize()
+    bitsandbytes = sys.modules["bitsandbytes"]  # whose layer it is
+    return bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:
     """(out, in) of a linear layer."""
+    if is_packed(layer):
+        return layer.out_features, layer.in_features
     return tuple(oriented(layer.weight, layer).shape)
+
+
+class CastLinear(nn.Linear):
+    """A linear layer of 16 bits that takes an input of any dtype and gives its output in that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(self.weight.dtype)
+        return F.linear(x.to(self.weight.dtype), self.weight, bias).to(x.dtype)
+
+
+def merged_dtype(layer: nn.Module) -> torch.dtype:
+    """The dtype of a layer's weight once it is merged: its own, and 16 bits where it has 4."""
+    if not is_packed(layer):
+        return layer.weight.dtype
+    wanted = getattr(layer, "compute_dtype", None)
+    return wanted if wanted in (torch.float16, torch.bfloat16) else torch.bfloat16
+
+
+def with_weight(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
+    """A twin of the layer that holds another weight (out, in); one of 4 bits gets a dense twin."""
+    stored = oriented(weight, layer).to(merged_dtype(layer)).contiguous()
+    if is_packed(layer):
+        out_features, in_features = weight.shape
+        twin = CastLinear(in_features, out_features, bias=False, device="meta")
+    else:
+        twin = copy.copy(layer)
+        twin._parameters = dict(layer._parameters)
+    twin.weight, twin.bias = nn.Parameter(stored, requires_grad=False), bias
+    return twin.train(layer.training)
 
 
 def adapter_place(layer: nn.Module) -> dict[str, torch.dtype | torch.device]:

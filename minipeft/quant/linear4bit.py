@@ -4,6 +4,7 @@ Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3
 Nothing of W is trained. Gradients pass through to x: dx = dy W'.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -146,3 +147,27 @@ class Linear4bit(nn.Module):
             )
             rest[name] = self.weight.data
         super()._load_from_state_dict(rest, prefix, *args)
+
+
+def requantized(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
+    """A twin of a 4-bit layer, ours or that of bitsandbytes, that holds another weight (out, in).
+
+    Four bits again, by the same type and blocks: what peft does when it merges into such a layer.
+    """
+    if not isinstance(layer, Linear4bit):
+        twin = copy.copy(layer)
+        twin._parameters = dict(layer._parameters)
+        kept = {name: value for name, value in vars(layer.weight).items() if name[0] != "_"}
+        again = kept | {"bnb_quantized": False, "requires_grad": False, "quant_state": None}
+        dense = weight.to("cpu", layer.weight.quant_state.dtype).contiguous()
+        twin.weight = type(layer.weight)(dense, **again).to(layer.weight.device)
+        twin.bias = bias
+        return twin
+    q, out_in = layer._like, weight.shape
+    dense = nn.Linear(*reversed(out_in), bias=False, device="meta")
+    dense.weight, dense.bias = nn.Parameter(weight.to(q.dtype), requires_grad=False), bias
+    double_quant = q.offset is not None
+    twin = Linear4bit(
+        dense, q.block_size, double_quant, layer.compute_dtype, q.quant_type, True, layer.compiled
+    )
+    return twin.train(layer.training)
