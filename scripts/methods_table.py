@@ -58,40 +58,53 @@ class Row:
         return f"{self.count.replace(' * ', ' ')}{self.remark}"
 
 
+UP = ["up_proj"]  # the layer (D_OUT, D_IN) of `model()`
+
+
 def rows() -> list[Row]:
     """Every method, in the order of the course."""
-    up = ["up_proj"]  # the layer (D_OUT, D_IN) of `model()`
+    return [*low_rank(), *beside_and_inside(), *soft()]
+
+
+def low_rank() -> list[Row]:
+    """LoRA and its relatives."""
     return [
-        Row("LoRA", minipeft.LoraConfig(r=R, target_modules=up), "A, B", "r * (d_in + d_out)"),
+        Row("LoRA", minipeft.LoraConfig(r=R, target_modules=UP), "A, B", "r * (d_in + d_out)"),
         Row(
             "DoRA",
-            minipeft.LoraConfig(r=R, use_dora=True, target_modules=up),
+            minipeft.LoraConfig(r=R, use_dora=True, target_modules=UP),
             "A, B, magnitude m",
             "r * (d_in + d_out) + d_out",
             module=dora,
         ),
         Row(
             "PiSSA",
-            minipeft.LoraConfig(r=R, init_lora_weights="pissa", target_modules=up),
+            minipeft.LoraConfig(r=R, init_lora_weights="pissa", target_modules=UP),
             "A, B, from W's singular vectors",
             "r * (d_in + d_out)",
             module=pissa,
         ),
         Row(
             "AdaLoRA",
-            minipeft.AdaLoraConfig(init_r=R, target_r=2, total_step=9, target_modules=up),
+            minipeft.AdaLoraConfig(init_r=R, target_r=2, total_step=9, target_modules=UP),
             "A, E, B; ranks fall",
             "r * (d_in + d_out + 1)",
         ),
         Row(
             "VeRA",
-            minipeft.VeraConfig(r=R, target_modules=up),
+            minipeft.VeraConfig(r=R, target_modules=UP),
             "vectors d, b; A, B are random",
             "r + d_out",
         ),
+    ]
+
+
+def beside_and_inside() -> list[Row]:
+    """What scales or adds activations, and what trains the base's own numbers."""
+    return [
         Row(
             "(IA)³",
-            minipeft.IA3Config(target_modules=up, feedforward_modules=[]),
+            minipeft.IA3Config(target_modules=UP, feedforward_modules=[]),
             "a factor for each output",
             "d_out",
             " (d_in in the MLP)",
@@ -102,10 +115,10 @@ def rows() -> list[Row]:
             "down, up and their biases",
             "2 * d * r + r + d",
         ),
-        Row("BitFit", minipeft.BitFitConfig(target_modules=up), "biases", "d_out"),
+        Row("BitFit", minipeft.BitFitConfig(target_modules=UP), "biases", "d_out"),
         Row(
             "Diff pruning",
-            minipeft.DiffPruningConfig(target_modules=up),
+            minipeft.DiffPruningConfig(target_modules=UP),
             "a sparse difference and its gates",
             "2 * d_in * d_out + 1",
             ", few in the end",
@@ -117,6 +130,12 @@ def rows() -> list[Row]:
             "(2 * L + 1) * d",
             " (Llama's norms)",
         ),
+    ]
+
+
+def soft() -> list[Row]:
+    """Learned vectors before the text."""
+    return [
         Row(
             "Prompt tuning",
             minipeft.PromptTuningConfig(num_virtual_tokens=N),

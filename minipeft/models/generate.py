@@ -34,9 +34,8 @@ def generate(
     PeftModel, and on a causal model of transformers.
 
     Args:
-        seed: of the random stream that each row has to itself (the global one stays put). The
-            same prompt twice is the same text twice; a list of seeds, one per row, tells them
-            apart.
+        seed: of each row's own random stream (the global one stays put). The same prompt twice is
+            the same text twice; a list of seeds, one per row, tells them apart.
         adapter_names: which adapter serves which row; handed to the model at every step.
         use_cache: keep keys and values, where the model can, so that a step costs one token and
             not the whole text. The same text either way.

@@ -1,0 +1,267 @@
+"""What must hold for every method, on every family that it works on."""
+
+import copy
+import gc
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import minipeft
+from minipeft.methods.tuner import NotMergeable
+
+from .every_method import APART, AWAY, CASES, MAKERS, adapted, config_for, trained
+from .models import batch, build, logits
+from .peers import assert_equal, copy_values, gradients, scramble
+from .snapshots import assert_unchanged, take, unchanged
+
+every = pytest.mark.parametrize("method, family", CASES, ids=lambda value: value)
+merging = pytest.mark.parametrize(
+    "method, family", [case for case in CASES if case[0] not in APART], ids=lambda value: value
+)
+
+
+def near(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Equal to 1e-5 of their size."""
+    return bool((one - other).norm() <= 1e-5 * other.norm())
+
+
+@every
+def test_attaching_and_detaching_leaves_the_base_as_it_was(method, family):
+    base = build(family)
+    before, bare = take(base), logits(base)
+    model = minipeft.get_peft_model(base, config_for(method, family)).eval()
+    scramble(trained(model))
+    assert not torch.equal(logits(model), bare)
+    with model.disable_adapter():
+        assert torch.equal(logits(base), bare)
+    assert model.unload() is base
+    assert_unchanged(base, before)
+    assert torch.equal(logits(base), bare)
+
+
+@every
+def test_the_start_is_the_base(method, family):
+    model = adapted(method, family, scrambled=False)
+    bare = logits(build(family))
+    if method not in AWAY:
+        assert torch.equal(logits(model), bare)
+    else:
+        assert not torch.equal(logits(model)[:, -7:], bare)
+
+
+@merging
+def test_merged_is_unmerged_and_comes_back_exactly(method, family):
+    model = adapted(method, family)
+    before, answer = take(model), logits(model)
+    errors = model.merge_adapter()
+    assert near(logits(model), answer)
+    assert all(error == 0 for error in errors.values())  # in 32 bits nothing is rounded
+    model.unmerge_adapter()
+    assert_unchanged(model, before)
+    assert torch.equal(logits(model), answer)
+    released = model.merge_and_unload()
+    assert near(logits(released), answer)
+    assert not any(isinstance(module, minipeft.AdaptedLinear) for module in released.modules())
+
+
+@pytest.mark.parametrize("method", APART)
+def test_what_cannot_be_merged_says_why(method):
+    model = adapted(method, "gpt2")
+    for merge in (model.merge_adapter, model.merge_and_unload):
+        with unchanged(model), pytest.raises(NotMergeable) as error:
+            merge()
+        assert len(str(error.value)) > 40
+
+
+@every
+def test_the_count_is_what_trains(method, family):
+    """What changes in a step of SGD, counted number by number, is what is reported."""
+    model = adapted(method, family, torch.float64)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    reported, _ = model.get_nb_trainable_parameters()
+    assert reported == sum(value.numel() for value in trained(model).values())
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    gradients(model, trained(model))
+    optimizer.step()
+    for name, value in model.named_parameters():
+        if not value.requires_grad:
+            assert torch.equal(value, before[name]), name
+    moved = sum(value.grad is not None for value in trained(model).values())
+    assert moved >= 0.8 * len(trained(model))  # some biases are never read
+
+
+@every
+def test_files_bring_it_back(method, family, tmp_path):
+    model = adapted(method, family)
+    model.save_pretrained(tmp_path)
+    again = minipeft.PeftModel.from_pretrained(build(family), tmp_path)
+    assert torch.equal(logits(again), logits(model))
+    assert not trained(again)
+    model.add_adapter("second", config_for(method, family))
+    model.load_adapter(tmp_path, "third")
+    model.set_adapter("third")
+    assert torch.equal(logits(again), logits(model))
+
+
+@every
+def test_copies_are_whole(method, family):
+    model = adapted(method, family)
+    answer = logits(model)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(logits(twin), answer)
+        scramble(trained(twin), seed=5)
+        assert not torch.equal(logits(twin), answer)
+        assert torch.equal(logits(twin.unload()), logits(build(family)))
+    assert torch.equal(logits(model), answer)
+
+
+@every
+def test_gradient_checkpointing_gives_the_same_gradients(method, family):
+    """Non-reentrant: no trained input is needed, and nothing that is trained goes without."""
+    model = adapted(method, family, torch.float64).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    torch.manual_seed(3)
+    plain = {name: g for name, g in gradients(model, trained(model)).items() if g is not None}
+    plain = {name: gradient.clone() for name, gradient in plain.items()}
+    model.base_model.gradient_checkpointing_enable({"use_reentrant": False})
+    if method == "prefix":
+        with pytest.raises(RuntimeError, match="checkpointing"):
+            logits(model)  # transformers would drop the cache without a word
+        return
+    torch.manual_seed(3)
+    again = gradients(model, trained(model))
+    for name, gradient in plain.items():
+        assert_equal(again[name], gradient, 1e-10, name)
+
+
+@every
+def test_bfloat16_autocast_stays_near(method, family):
+    model = adapted(method, family)
+    wide = logits(model).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = logits(model)
+    narrow.float().pow(2).mean().backward()
+    for name, value in trained(model).items():
+        assert value.grad is None or value.grad.isfinite().all(), name
+    far = (narrow.float() - wide).norm() / wide.norm()
+    assert far < 0.1, far
+
+
+@pytest.mark.gpu
+@every
+def test_a_gpu_gives_the_processor_s_numbers(method, family):
+    """The model moves with its adapter; outputs and gradients are the same to rounding."""
+    model = adapted(method, family, torch.float64)
+    answer, expected = logits(model).detach(), gradients(model, trained(model))
+    expected = {name: value.clone() for name, value in expected.items() if value is not None}
+    model.cuda().zero_grad()
+    inputs = {name: value.cuda() for name, value in batch().items()}
+    found = model(**inputs).logits
+    assert_equal(found.cpu().detach(), answer, 1e-8, method)
+    found.pow(2).mean().add(found.sin().mean()).backward()
+    for name, value in trained(model).items():
+        if name in expected:
+            assert_equal(value.grad.cpu(), expected[name], 1e-8, name)
+    assert_equal(logits(model.cpu()).detach(), answer, 1e-8, "back again")
+
+
+@pytest.mark.parametrize("method", MAKERS)
+def test_it_compiles(method):
+    """backend="eager" traces as any backend does, and needs no C++ compiler."""
+    model = adapted(method, "gpt2")
+    torch._dynamo.reset()
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        assert_equal(compiled(**batch()).logits, logits(model), 1e-5, method)
+
+
+names = st.lists(st.sampled_from(sorted(MAKERS)), min_size=1, max_size=6)
+
+
+@settings(max_examples=8, deadline=None)
+@given(order=names)
+def test_any_order_of_switching_between_methods(order):
+    """All methods on one base: each answers as if it were alone, and no flag ever changes."""
+    model, answers = all_on_one()
+    flags = {name: flags_of(model, name) for name in model.adapters}
+    for method in order:
+        model.set_adapter(key(method))
+        assert torch.equal(logits(model), answers[method]), method
+    for name in model.adapters:
+        assert flags_of(model, name) == flags[name]
+
+
+def key(method: str) -> str:
+    """A method's name as an adapter's name."""
+    return method.replace(" ", "_")
+
+
+def flags_of(model, name: str) -> list[bool]:
+    return [value.requires_grad for _, value in model.adapters[name].named_parameters()]
+
+
+_BUILT: list = []
+
+
+def all_on_one() -> tuple[minipeft.PeftModel, dict[str, torch.Tensor]]:
+    """Every method on one GPT-2, built once, and what each answers."""
+    if not _BUILT:
+        first, *others = MAKERS
+        base = build("gpt2")
+        model = minipeft.get_peft_model(base, config_for(first, "gpt2"), key(first)).eval()
+        for method in others:
+            model.add_adapter(key(method), config_for(method, "gpt2"))
+        answers = {}
+        for method in MAKERS:
+            model.set_adapter(key(method))
+            scramble(trained(model))
+            alone = adapted(method, "gpt2")
+            values = dict(model.adapters[key(method)].named_parameters())
+            copy_values(values, dict(alone.adapters["default"].named_parameters()))
+            answers[method] = logits(model).detach()
+            assert torch.equal(logits(alone), answers[method]), method
+        _BUILT.append((model, answers))
+    return _BUILT[0]
+
+
+def test_switching_leaves_nothing_behind():
+    """After each method had its turn twice there are as many tensors and hooks as after once."""
+    model, _ = all_on_one()
+
+    def turn() -> tuple[int, int]:
+        for method in MAKERS:
+            model.set_adapter(key(method))
+            with torch.no_grad():
+                logits(model)
+        gc.collect()
+        tensors = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+        return tensors, len(model.base_model._forward_pre_hooks)
+
+    turn()
+    assert turn() == turn()
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    case=st.sampled_from([case for case in CASES if case[0] not in APART]),
+    seed=st.integers(0, 2**16),
+    scale=st.sampled_from([1e-4, 1.0, 30.0]),
+)
+def test_merging_for_any_values(case, seed, scale):
+    """Whatever was learned, large or small: merged equals unmerged, and unmerge is exact."""
+    model = adapted(*case, torch.float64)
+    with torch.no_grad():
+        for value in trained(model).values():
+            value.mul_(scale)
+    scramble(trained(model), seed)
+    before, answer = take(model), logits(model)
+    model.merge_adapter()
+    assert_equal(logits(model), answer, 1e-8 * max(1.0, answer.abs().max().item()), str(case))
+    model.unmerge_adapter()
+    assert_unchanged(model, before)
