@@ -52,8 +52,8 @@ class AdaptedLinear(nn.Module):
 
     def merges_safely(self) -> bool:
         """Whether W' and b' are finite in W's dtype: 16 bits may overflow."""
-        dtype = merged_dtype(self.base_layer)
         merged = [tensor for tensor in self.merged_tensors() if tensor is not None]
+        dtype = merged_dtype(self.base_layer)
         return all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in merged)
 
     @torch.no_grad()

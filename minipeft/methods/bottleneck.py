@@ -51,7 +51,7 @@ class BottleneckConfig(LayerConfig):
         the `adapters` library: swish and 1, relu and 1, relu and 4.
     target_modules: None takes the style's usual places. Else modules that turn one tensor into one
         (linear layers, `mlp`), each with an adapter, and norms, whose input is the x that the next
-        adapter in the block reads. Without one "pfeiffer" reads h, and "parallel" what `mlp` reads.
+        adapter in the block reads. Without norms "pfeiffer" reads h, "parallel" what `mlp` reads.
 
     Raises ValueError for a value out of range, TypeError for an unknown option.
     """
@@ -100,7 +100,8 @@ class BottleneckConfig(LayerConfig):
         return self
 
     def shared(self, layers: dict[str, nn.Module]) -> stream.Stream:
-        return stream.Stream()
+        norms = (path for path, layer in layers.items() if stream.is_norm(layer))
+        return stream.Stream(stream.block_of(path) for path in norms)
 
     def tuner(self, path: str, layer: nn.Module) -> Tuner:
         """The tuner for the module called `path`."""

@@ -5,6 +5,7 @@ In x + MLP(norm(x)) the MLP reads norm(x) alone; x itself is what goes into the 
 
 import inspect
 import re
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
@@ -14,15 +15,29 @@ from minipeft.methods.tuner import Tuner
 
 
 class Stream(nn.Module):
-    """x of each block, on its way from the norm that reads it to the adapter that needs it."""
+    """x of each block, on its way from the norm that reads it to the adapter that needs it.
 
-    def __init__(self) -> None:
+    blocks: those in which a norm shows x.
+    """
+
+    def __init__(self, blocks: Iterable[str] = ()) -> None:
         super().__init__()
+        self.blocks = frozenset(blocks)
         self.held: dict[str, Tensor] = {}
 
     def take(self, block: str) -> Tensor | None:
-        """x (batch, length, d), once; None where no norm has shown it."""
-        return self.held.pop(block, None)
+        """x (batch, length, d), once; None where no norm shows it.
+
+        Raises RuntimeError where one should have: a guess would give other numbers.
+        """
+        if block not in self.blocks:
+            return None
+        if block not in self.held:
+            raise RuntimeError(
+                f"an adapter in {block} runs before the norm that shows it x: name the norm in "
+                "front of it as well (and let gradient checkpointing repeat whole blocks)"
+            )
+        return self.held.pop(block)
 
 
 class StreamReader(Tuner):

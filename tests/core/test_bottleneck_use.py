@@ -148,6 +148,19 @@ def test_x_is_handed_over_and_never_kept(style):
     assert not held
 
 
+def test_an_adapter_before_its_norm_says_so_instead_of_guessing():
+    """o_proj runs before the second norm: x would be that of another block, or another batch."""
+    targets = ["o_proj", "post_attention_layernorm"]
+    model = wrap(build("llama"), "pfeiffer", target_modules=targets)
+    for _ in range(2):
+        with pytest.raises(RuntimeError) as error:
+            logits(model)
+        assert_says(error, "model.layers.0", "norm", "checkpointing")
+    targets = ["o_proj", "down_proj", "input_layernorm", "post_attention_layernorm"]
+    model = scrambled(build("llama"), "pfeiffer", target_modules=targets)
+    assert logits(model).isfinite().all()
+
+
 @pytest.mark.parametrize("style", ["pfeiffer", "parallel"])
 def test_it_compiles_in_one_graph(style):
     torch._dynamo.reset()

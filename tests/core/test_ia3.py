@@ -45,6 +45,7 @@ def options_for(family: str, case: str) -> dict:
             "feedforward_modules": r".*(v_proj|c_proj|dense)",
         },
         "all-linear": {"target_modules": "all-linear", "feedforward_modules": [fed]},
+        "all-linear, unsaid": {"target_modules": "all-linear"},
         "excluded": {"exclude_modules": [targets[1]]},
         "head saved": {"modules_to_save": [FAMILIES[family].head]},
         "random start": {"init_ia3_weights": False},
@@ -54,7 +55,7 @@ def options_for(family: str, case: str) -> dict:
 
 CASES = [
     *("the family's", "the paper's", "outputs alone", "inputs alone", "the family's inputs"),
-    *("regex", "all-linear", "excluded", "head saved", "random start"),
+    *("regex", "all-linear", "all-linear, unsaid", "excluded", "head saved", "random start"),
 ]
 
 
