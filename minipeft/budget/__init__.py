@@ -5,6 +5,14 @@ count_parameters("llama-7b", LoraConfig(r=8, target_modules=["q_proj", "v_proj"]
 
 from minipeft.budget.architectures import Architecture
 from minipeft.budget.count import ParameterCount, count_parameters
+from minipeft.budget.memory import MemoryBudget, memory_budget
 from minipeft.budget.published import ARCHITECTURES
 
-__all__ = ["ARCHITECTURES", "Architecture", "ParameterCount", "count_parameters"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "MemoryBudget",
+    "ParameterCount",
+    "count_parameters",
+    "memory_budget",
+]

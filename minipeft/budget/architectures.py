@@ -20,7 +20,8 @@ from minipeft.budget.fields import (
     read_sizes,
     refuse_misspelt,
 )
-from minipeft.budget.skeleton import Skeleton, Stack
+from minipeft.budget.skeleton import Skeleton
+from minipeft.budget.stack import Stack
 from minipeft.errors import nearest
 from minipeft.reading import read_json
 
@@ -115,7 +116,8 @@ class Architecture:
         return self._skeleton(canonical=True)
 
     def _skeleton(self, canonical: bool) -> Skeleton:
-        return Skeleton(self.shape.parts(canonical), self.shape, self.shape.output())
+        shape, words = self.shape, self.shape.in_base(self.shape.words)
+        return Skeleton(shape.parts(canonical), shape, words, shape.output(), canonical)
 
     @cached_property
     def total(self) -> int:

@@ -3,15 +3,8 @@
 from typing import ClassVar
 
 from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import (
-    Parts,
-    RMSNorm,
-    Stack,
-    embedding,
-    layer_norm,
-    linear,
-    tied,
-)
+from minipeft.budget.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
+from minipeft.budget.stack import Stack
 
 HEADS = ("CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "FEATURE_EXTRACTION")
 
@@ -49,6 +42,8 @@ class Llama(Family):
         return [
             Stack(
                 path="layers",
+                last_norm="norm",
+                activation="silu",
                 layers=self.num_hidden_layers,
                 hidden=self.hidden_size,
                 heads=self.num_attention_heads,
@@ -120,6 +115,7 @@ class GPT2(Family):
     }
     base = "transformer."
     tasks = HEADS
+    words = "wte"
 
     def complete(self) -> None:
         super().complete()
@@ -131,6 +127,7 @@ class GPT2(Family):
         return [
             Stack(
                 path="h",
+                last_norm="ln_f",
                 layers=self.num_hidden_layers,
                 hidden=self.hidden_size,
                 heads=self.num_attention_heads,

@@ -5,15 +5,8 @@ from typing import ClassVar
 from torch import nn
 
 from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import (
-    Parts,
-    RMSNorm,
-    Stack,
-    embedding,
-    layer_norm,
-    linear,
-    tied,
-)
+from minipeft.budget.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
+from minipeft.budget.stack import Stack
 
 HEADS = ("SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
 
@@ -42,9 +35,13 @@ class T5(Family):
     }
     base = ""
     tasks = HEADS
+    words = "shared"
 
     def complete(self) -> None:
         self.num_decoder_layers = self.num_decoder_layers or self.num_hidden_layers
+
+    def lengths(self, length: int, target_length: int) -> list[int]:
+        return [length, target_length]
 
     def stacks(self) -> list[Stack]:
         return [
@@ -66,6 +63,8 @@ class T5(Family):
             names[role] = f"layer.{last}.DenseReluDense.{name}"
         return Stack(
             path=f"{side}.block",
+            last_norm=f"{side}.final_layer_norm",
+            activation="gelu" if self.feed_forward_proj == "gated-gelu" else "relu",
             layers=layers,
             hidden=self.hidden_size,
             heads=self.num_attention_heads,
@@ -123,11 +122,15 @@ class Whisper(Family):
     }
     own_names: ClassVar[dict[str, str]] = {"hidden_size": "d_model"}
     tasks = HEADS
+    words = "decoder.embed_tokens"
 
     def complete(self) -> None:
         for heads in (self.decoder_attention_heads, self.encoder_attention_heads):
             self.head_dim = divided("d_model", self.hidden_size, heads)
         self.num_attention_heads, self.num_hidden_layers = heads, self.encoder_layers
+
+    def lengths(self, length: int, target_length: int) -> list[int]:
+        return [self.max_source_positions, target_length]
 
     def stacks(self) -> list[Stack]:
         return [self.stack(side) for side in ("encoder", "decoder")]
@@ -145,6 +148,7 @@ class Whisper(Family):
         names |= {"up_proj": "fc1", "down_proj": "fc2"}
         return Stack(
             path=f"{side}.layers",
+            last_norm=f"{side}.layer_norm",
             layers=getattr(self, f"{side}_layers"),
             hidden=self.hidden_size,
             heads=heads,

@@ -5,7 +5,8 @@ from typing import ClassVar
 from torch import nn
 
 from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import Parts, Stack, embedding, layer_norm, linear, numbers, tied
+from minipeft.budget.skeleton import Parts, embedding, layer_norm, linear, numbers, tied
+from minipeft.budget.stack import Stack
 
 HEADS = ("FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "MASKED_LM")
 
@@ -26,6 +27,7 @@ class Bert(Family):
     }
     base = "bert."
     tasks = HEADS
+    words = "embeddings.word_embeddings"
     pooled = ("FEATURE_EXTRACTION", "SEQ_CLS")  # the heads that read the pooler
     matrices: ClassVar[dict[str, str]] = {
         "q_proj": "attention.self.query",
@@ -36,6 +38,8 @@ class Bert(Family):
         "down_proj": "output.dense",
     }
     norms = ("attention.output.LayerNorm", "output.LayerNorm")
+    last_norm: str | None = None
+    dropout = 0.1  # the usual one while training
 
     def biased(self) -> frozenset[str]:
         """The matrices that have a bias."""
@@ -45,6 +49,7 @@ class Bert(Family):
         return [
             Stack(
                 path="encoder.layer",
+                last_norm=self.last_norm,
                 layers=self.num_hidden_layers,
                 hidden=self.hidden_size,
                 heads=self.num_attention_heads,
@@ -54,7 +59,7 @@ class Bert(Family):
                 names=self.matrices,
                 norms=self.norms,
                 biased=self.biased(),
-                dropout=0.1,
+                dropout=self.dropout,
             )
         ]
 
@@ -190,12 +195,15 @@ class ViT(Bert):
     }
     base = "vit."
     tasks = ("SEQ_CLS", "FEATURE_EXTRACTION")
+    words = "embeddings.patch_embeddings.projection"
     matrices: ClassVar[dict[str, str]] = Bert.matrices | {
         "q_proj": "attention.attention.query",
         "k_proj": "attention.attention.key",
         "v_proj": "attention.attention.value",
     }
     norms = ("layernorm_before", "layernorm_after")
+    last_norm = "layernorm"
+    dropout = 0.0
 
     def biased(self) -> frozenset[str]:
         without = set() if self.qkv_bias else {"q_proj", "k_proj", "v_proj"}
@@ -204,6 +212,9 @@ class ViT(Bert):
     def complete(self) -> None:
         super().complete()
         self.patches = divided("image_size", self.image_size, self.patch_size) ** 2
+
+    def lengths(self, length: int, target_length: int) -> list[int]:
+        return [self.patches + 1]
 
     def around(self) -> Parts:
         yield "embeddings.cls_token", numbers(1, 1, self.hidden_size)

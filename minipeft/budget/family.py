@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from minipeft.budget.skeleton import Parts, Stack
+from minipeft.budget.skeleton import Parts
+from minipeft.budget.stack import Stack
 
 REQUIRED = object()
 
@@ -14,13 +15,14 @@ class Family:
 
     sizes: field -> its default, or REQUIRED. own_names: field -> the name it has in this family.
     base: where the base lies in a model that has a head. tasks: the heads there are, the usual
-    one first, under peft's names; "FEATURE_EXTRACTION" is the base alone.
+    one first, under peft's names; "FEATURE_EXTRACTION" is the base alone. words: the embedding.
     """
 
     sizes: ClassVar[dict[str, object]] = {}
     own_names: ClassVar[dict[str, str]] = {}
     base = "model."
     tasks: tuple[str, ...] = ()
+    words = "embed_tokens"
 
     def __init__(self, model_type: str, task: str, num_labels: int, sizes: dict[str, Any]) -> None:
         self.model_type, self.task, self.num_labels = model_type, task, num_labels
@@ -37,7 +39,7 @@ class Family:
         raise NotImplementedError
 
     def around(self) -> Parts:
-        """What the base has before and after its layers; the table of words, if any, first."""
+        """What the base has before and after its layers."""
         raise NotImplementedError
 
     def top(self, words: nn.Embedding) -> Parts:
@@ -48,16 +50,23 @@ class Family:
         """The name of the layer that makes a language model's logits."""
         return None
 
+    def lengths(self, length: int, target_length: int) -> list[int]:
+        """How many tokens each stack reads, of a text and what it becomes."""
+        return [length]
+
+    def in_base(self, path: str) -> str:
+        """The whole name of a module of the base."""
+        return path if self.task == "FEATURE_EXTRACTION" else self.base + path
+
     def parts(self, canonical: bool) -> Parts:
         """Every module of the model by its name, the canonical ones for the layers' matrices."""
-        base = "" if self.task == "FEATURE_EXTRACTION" else self.base
-        around = list(self.around())
-        for path, part in around:
-            yield base + path, part
+        around = dict(self.around())
+        for path, part in around.items():
+            yield self.in_base(path), part
         for stack in self.stacks():
             for path, part in stack.parts(canonical):
-                yield base + path, part
-        yield from self.top(around[0][1])
+                yield self.in_base(path), part
+        yield from self.top(around[self.words])
 
 
 def divided(name: str, size: int, among: int) -> int:

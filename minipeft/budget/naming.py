@@ -5,7 +5,7 @@ from typing import Any
 from torch import nn
 
 from minipeft.budget.architectures import Architecture
-from minipeft.budget.published import architecture_of, find_architecture
+from minipeft.budget.published import find_architecture
 from minipeft.configs import LayerConfig, PeftConfig
 from minipeft.errors import nearest
 from minipeft.targets import endings, strangers
@@ -31,28 +31,33 @@ def model_for(wanted: Any, config: PeftConfig | None) -> nn.Module:
     Raises ValueError for a name that is in neither set, and where the two are mixed.
     """
     own = wanted if isinstance(wanted, nn.Module) else architecture_for(wanted, config).model
-    unknown = strange(own, config)
-    if not unknown:
-        return own
+    return canonical_model(wanted, config) if strange(own, config) else own
+
+
+def canonical_model(wanted: Any, config: PeftConfig) -> nn.Module:
+    """The modules under canonical names. Raises ValueError unless `config` has no other."""
     try:
-        architecture = architecture_of(own) if own is wanted else architecture_for(wanted, config)
-    except ValueError:
-        return own  # a model of no known family has no other names
-    still = strange(architecture.canonical, config)
+        architecture = architecture_for(wanted, config)
+    except ValueError:  # a model of no known family has no other names
+        if isinstance(wanted, nn.Module):
+            return wanted
+        raise
+    own = wanted if isinstance(wanted, nn.Module) else architecture.model
+    unknown, still = strange(own, config), strange(architecture.canonical, config)
+    if not still:
+        return architecture.canonical
     for option, name in unknown:
         if (option, name) in still:
-            models = own, architecture.canonical
-            known = set().union(*(endings(dict(model.named_modules())) for model in models))
+            known = endings(dict(own.named_modules()))
+            known |= endings(dict(architecture.canonical.named_modules()))
             raise ValueError(
                 f"{option}={name!r} matches no module of {architecture.model_type!r}; "
                 f"{nearest(name, known)}"
             )
-    if still:
-        raise ValueError(
-            f"{still[0][0]}={still[0][1]!r} is a name of {architecture.model_type!r} itself, and "
-            f"{unknown[0][1]!r} one of all families; choose one kind for all"
-        )
-    return architecture.canonical
+    raise ValueError(
+        f"{still[0][0]}={still[0][1]!r} is a name of {architecture.model_type!r} itself, and "
+        f"{unknown[0][1]!r} one of all families; choose one kind for all"
+    )
 
 
 def strange(model: nn.Module, config: PeftConfig | None) -> list[tuple[str, str]]:

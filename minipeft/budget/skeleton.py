@@ -4,7 +4,6 @@ Everything that finds layers in a real model (targets, heads to save, biases) wo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -64,11 +63,18 @@ def tied(layer: nn.Linear, table: nn.Embedding) -> nn.Linear:
 
 
 class Skeleton(nn.Module):
-    """The modules of a model by dotted name; `config` has its sizes, as a transformers model's."""
+    """The modules of a model by dotted name; `config` has its sizes, as a transformers model's.
 
-    def __init__(self, parts: Parts, config: object, output: str | None) -> None:
+    words, output: the names of its embedding and of the layer that makes logits, if any.
+    canonical: whether the layers' matrices go by canonical names.
+    """
+
+    def __init__(
+        self, parts: Parts, config: object, words: str, output: str | None, canonical: bool
+    ) -> None:
         super().__init__()
-        self.config, self.output = config, output
+        self.config, self.words, self.output = config, words, output
+        self.canonical = canonical
         for path, part in parts:
             owner, _, name = path.rpartition(".")
             setattr(self.inside(owner), name, part)
@@ -84,71 +90,19 @@ class Skeleton(nn.Module):
             module = module._modules[name]
         return module
 
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        past_key_values: object = None,
+    ) -> torch.Tensor:
+        """What a soft prompt looks for; a model without numbers can't be run."""
+        raise NotImplementedError
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The table of the words' vectors."""
+        return self.get_submodule(self.words)
+
     def get_output_embeddings(self) -> nn.Module | None:
         """The layer that makes logits of the last hidden states."""
         return self.get_submodule(self.output) if self.output else None
-
-
-@dataclass(frozen=True)
-class Stack:
-    """Equal transformer layers, one after the other.
-
-    path: of the list of layers. names: role -> name inside a layer; the roles are q_proj, k_proj,
-    v_proj, o_proj, gate_proj, up_proj and down_proj, with "cross_" before those that read another
-    stack. Roles of one name are one fused matrix. norms: the names of the norms.
-    biased: the roles that have a bias. rms: the norms have no bias and no mean to subtract.
-    """
-
-    path: str
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    inner: int
-    names: dict[str, str]
-    norms: tuple[str, ...]
-    biased: frozenset[str] = frozenset()
-    rms: bool = False
-    causal: bool = False
-    rotary: bool = False
-    conv1d: bool = False
-    dropout: float = 0.0
-
-    def shape(self, role: str) -> tuple[int, int]:
-        """(out, in) of the matrix in this role."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        return {
-            "q_proj": (queries, self.hidden),
-            "k_proj": (keys, self.hidden),
-            "v_proj": (keys, self.hidden),
-            "o_proj": (self.hidden, queries),
-            "gate_proj": (self.inner, self.hidden),
-            "up_proj": (self.inner, self.hidden),
-            "down_proj": (self.hidden, self.inner),
-        }[role.removeprefix("cross_")]
-
-    def parts(self, canonical: bool) -> Parts:
-        """Every matrix and norm of every layer, under the family's names or the canonical ones."""
-        for number in range(self.layers):
-            for name, roles in self.matrices(canonical).items():
-                outputs = sum(self.shape(role)[0] for role in roles)
-                inputs = self.shape(roles[0])[1]
-                if self.conv1d and not canonical:
-                    matrix = Conv1D(outputs, inputs)
-                else:
-                    matrix = linear(outputs, inputs, bias=roles[0] in self.biased)
-                yield f"{self.path}.{number}.{name}", matrix
-            for name in self.norms:
-                norm = RMSNorm if self.rms else layer_norm
-                yield f"{self.path}.{number}.{name}", norm(self.hidden)
-
-    def matrices(self, canonical: bool) -> dict[str, list[str]]:
-        """Name inside a layer -> the roles that this matrix plays."""
-        found: dict[str, list[str]] = {}
-        for role, name in self.names.items():
-            if canonical:  # in the same place, by its role: attention.self.query -> ....q_proj
-                place, dot, _ = name.rpartition(".")
-                name = place + dot + role.removeprefix("cross_")
-            found.setdefault(name, []).append(role)
-        return found

@@ -1,0 +1,130 @@
+"""The rows of the byte ledger: each a number of bytes, and what is counted."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from minipeft.budget.activations import Forward
+from minipeft.budget.naming import architecture_for, model_for
+from minipeft.budget.recipe import DTYPES, Recipe
+from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
+from minipeft.budget.training import Training
+from minipeft.configs import PeftConfig
+from minipeft.linear import is_linear
+from minipeft.methods.patterns import matches
+from minipeft.quant.linear4bit import Linear4bit
+
+Row = tuple[str, int, str]
+
+
+class Ledger:
+    """What one recipe takes for one model and config.
+
+    Raises ValueError or TypeError where the three don't go together.
+    """
+
+    def __init__(self, wanted: Any, config: PeftConfig | None, recipe: Recipe) -> None:
+        self.recipe, self.architecture = recipe, architecture_for(wanted, config)
+        real = isinstance(wanted, nn.Module)
+        dtype = DTYPES.get(recipe.dtype or (None if real else "bfloat16"))
+        adapter_dtype = DTYPES.get(recipe.adapter_dtype)
+        self.training = Training(model_for(wanted, config), config, dtype, adapter_dtype)
+        floating = (p for p in self.training.model.parameters() if p.is_floating_point())
+        self.dtype = next(floating).dtype  # of activations, too
+        self.fused = not (real and next(wanted.parameters()).device.type == "cpu")
+        self.trained = self.training.tensors() if recipe.training else []
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in order; those that this recipe doesn't have are 0."""
+        yield from self.base()
+        yield "adapter", size(self.training.held()), "what stands beside the base, its own dtypes"
+        yield from self.states()
+        yield from self.passes()
+        yield self.cache()
+        yield "adapter file", self.file(), "adapter_model.safetensors: on disk, not in the total"
+
+    @cached_property
+    def matrices(self) -> dict[int, int]:
+        """The weights that are to be quantized: id -> numbers."""
+        if self.recipe.quantization is None:
+            return {}
+        return {
+            id(layer.weight): layer.weight.numel()
+            for path, layer in self.training.model.named_modules()
+            if is_linear(layer) and not matches(path, list(self.recipe.skip))
+        }
+
+    def base(self) -> Iterator[Row]:
+        """The weights, and the constants of those in 4 bits."""
+        model, double = self.training.model, self.recipe.quantization == "nf4_double"
+        whole = size(p for p in model.parameters() if id(p) not in self.matrices)
+        packed = [quantized_bytes(numbers, double) for numbers in self.matrices.values()]
+        made = [module for module in model.modules() if isinstance(module, Linear4bit)]
+        note = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
+        if packed or made:
+            note = f"linear layers 4 bits each, the rest {note}"
+        yield "weights", whole + sum(codes for codes, _ in packed), note
+        constants = sum(extra for _, extra in packed)
+        constants += sum(size(module.buffers()) for module in made)
+        yield (
+            "quantization constants",
+            constants,
+            "an absmax for each 64 weights",
+        )
+
+    def states(self) -> Iterator[Row]:
+        """What the optimizer works with, for each trained number."""
+        recipe, tensors = self.recipe, self.trained
+        width = DTYPES[recipe.gradient_dtype].itemsize if recipe.gradient_dtype else None
+        gradients = sum(t.numel() * (width or t.itemsize) for t in tensors)
+        note = "as wide as what is trained" if width is None else f"{width} bytes each"
+        yield "gradients", gradients, note
+        states = optimizer_bytes(recipe.optimizer, tensors, recipe.state_width)
+        yield "optimizer", states, f"{recipe.optimizer}, means in {recipe.state_dtype}"
+        narrow = [t for t in tensors if t.itemsize == 2] if recipe.master_copy else []
+        yield "master copy", 4 * sum(t.numel() for t in narrow), "4 bytes each, if asked for"
+
+    def passes(self) -> Iterator[Row]:
+        """What a forward and a backward pass leave lying about."""
+        recipe, width = self.recipe, self.dtype.itemsize
+        forward = Forward(self.architecture, self.training, recipe, width, self.fused)
+        if recipe.training:
+            forward.run()
+        how = "each layer's input alone" if recipe.checkpointing else "all that backward reads"
+        yield "activations", forward.kept.bytes, f"{how}, {recipe.attention} attention"
+        yield "recomputation", forward.recomputed, "one checkpointed layer, while it is made again"
+        answers, choices = forward.answers()
+        logits = answers * choices * width
+        kept = logits + 8 * answers + width if recipe.training and logits else 0
+        yield "logits", kept if recipe.training else logits, "their logarithms, kept by the loss"
+        largest = max(self.matrices.values(), default=0) * width
+        extra = 2 * logits if recipe.training else 0
+        yield "temporary", largest + extra, "logits and their gradient; one matrix out of 4 bits"
+
+    def cache(self) -> Row:
+        """Keys and values of all tokens, while generating."""
+        recipe, bytes_ = self.recipe, 0
+        lengths = self.architecture.shape.lengths(recipe.length, recipe.answer_length)
+        for stack, length in zip(self.architecture.stacks, lengths, strict=True):
+            if stack.causal and not recipe.training:
+                read = length + (lengths[0] if "cross_k_proj" in stack.names else 0)
+                numbers = 2 * stack.layers * stack.kv_heads * stack.head_dim
+                bytes_ += recipe.batch * read * numbers * self.dtype.itemsize
+        return "key/value cache", bytes_, f"{name(self.dtype)}; only while generating"
+
+    def file(self) -> int:
+        """What save_pretrained would write."""
+        adapter = self.training.adapter
+        return file_bytes(adapter.state_dict()) if adapter is not None else 0
+
+
+def size(tensors: Iterator[Tensor]) -> int:
+    """The bytes of these tensors, each once."""
+    return sum({id(tensor): tensor.numel() * tensor.itemsize for tensor in tensors}.values())
+
+
+def name(dtype: Any) -> str:
+    """float32 for torch.float32."""
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,76 @@
+"""Bytes that follow from counts alone: optimizer states, quantized weights, files."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from minipeft.budget.recipe import OPTIMIZERS
+
+BLOCK, NESTED_BLOCK = 64, 256  # weights to an absmax, and absmax values to theirs
+SMALLEST_8BIT = 4096  # bitsandbytes keeps the states of smaller tensors in 32 bits
+STATE_BLOCK = 256  # 8-bit states to an absmax
+SMALLEST_PAGED = 100_000  # ... and never pages the states of smaller ones
+
+
+def optimizer_bytes(name: str, tensors: Iterable[Tensor], width: int) -> int:
+    """The states of an optimizer on these tensors; `width` bytes for each plain mean.
+
+    torch's AdamW also counts the steps of each tensor, in 4 bytes; bitsandbytes' 8-bit states have
+    two tables of 256 levels for all.
+    """
+    tensors, means = list(tensors), OPTIMIZERS[name]
+    if name != "adamw_8bit":
+        steps = 4 * len(tensors) if name.endswith("adamw") else 0
+        return means * width * sum(tensor.numel() for tensor in tensors) + steps
+    large = [tensor.numel() for tensor in tensors if tensor.numel() >= SMALLEST_8BIT]
+    small = sum(tensor.numel() for tensor in tensors) - sum(large)
+    scales = 4 * sum(-(n // -STATE_BLOCK) for n in large)
+    return means * (sum(large) + scales + 4 * small + (4 * 256 if large else 0))
+
+
+def paged_bytes(tensors: Iterable[Tensor], width: int) -> int:
+    """That part of a paged AdamW's states which may leave the GPU."""
+    large = [tensor.numel() for tensor in tensors if tensor.numel() >= SMALLEST_PAGED]
+    return 2 * width * sum(large)
+
+
+def quantized_bytes(numbers: int, double: bool) -> tuple[int, int]:
+    """(codes, constants) of a matrix in NF4: QLoRA, section 3.
+
+    An absmax for each 64 weights, in 32 bits; with double quantization in 8 bits, less their mean
+    (4 bytes), with 32 bits more for each 256 of them.
+    """
+    codes, blocks = -(numbers // -2), -(numbers // -BLOCK)
+    if not double:
+        return codes, 4 * blocks
+    return codes, blocks + 4 * -(blocks // -NESTED_BLOCK) + 4
+
+
+def file_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """The size of a safetensors file with these tensors: its header says name, dtype, shape, place.
+
+    Widest dtype first, then by name, as the library writes them; the header is padded to 8 bytes.
+    """
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.itemsize
+        about = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        header[name] = about | {"data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + 8 * math.ceil(len(text) / 8) + end
+
+
+NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
