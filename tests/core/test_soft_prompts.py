@@ -131,17 +131,19 @@ def test_hot_swapping_between_prompts_and_lora(family):
         case: (CASES[case][0], options_of(family, case)) for case in ("prefix", "p-tuning mlp")
     }
     others["lora"] = ("LoraConfig", {"task_type": TASKS[family], "target_modules": "all-linear"})
-    alone = {"default": logits(model)}
+    alone = {"default": logits(model.train())}
     for name, (config, options) in others.items():
         model.add_adapter(name.replace(" ", "_"), getattr(minipeft, config)(**options))
     for name in model.adapters:
         model.set_adapter(name)
         scramble(trained_by_us(model), seed=len(alone))
         alone[name] = logits(model)
+    model.eval()  # which those that are off hear of when they come on
     trains = {id(p): p.requires_grad for p in model.parameters()}
     for name in [*model.adapters, *reversed(model.adapters)]:
         model.set_adapter(name)
         assert torch.equal(logits(model), alone[name]), name
+        assert not any(module.training for module in model.modules()), name
         assert all(
             trains.get(id(p), p.requires_grad) == p.requires_grad for p in model.parameters()
         )
@@ -179,3 +181,4 @@ def test_trained_parameters_are_counted_as_peft_does(family, capsys):
         }
         head = 3 * 24 + 3 if family == "bert" else 0
         assert pair.ours.get_nb_trainable_parameters()[0] == formula[case] + head
+        assert pair.ours.peft_config["default"].count() == formula[case]

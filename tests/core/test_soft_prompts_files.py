@@ -107,6 +107,7 @@ def test_dropout_of_the_encoder_is_not_baked_in(tmp_path):
     options = options_of("gpt2", "p-tuning lstm") | {"encoder_dropout": 0.5}
     model = wrap_ours(build("gpt2"), options, config="PromptEncoderConfig").train()
     scramble(trained_by_us(model))
+    assert not torch.equal(logits(model), logits(model))
     model.save_pretrained(tmp_path)
     assert model.base_model.prompt_encoder.training
     again = minipeft.PeftModel.from_pretrained(build("gpt2"), tmp_path)
