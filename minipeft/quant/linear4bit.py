@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.linear import dense_weight, is_linear
+from minipeft.linear import dense_weight, is_linear, is_packed
 from minipeft.quant.nf4 import QuantizedTensor, dequantize, quantize
 from minipeft.quant.state import from_state, to_state
 
@@ -70,7 +70,7 @@ class Linear4bit(nn.Module):
         linear = linear_or_sizes
         if isinstance(linear, tuple) and len(linear) == 2:
             linear = nn.Linear(*linear, bias=bias)
-        if not isinstance(linear, nn.Module) or not is_linear(linear):
+        if not isinstance(linear, nn.Module) or not is_linear(linear) or is_packed(linear):
             raise TypeError(
                 f"Linear4bit({linear_or_sizes!r}) can't be; it takes an nn.Linear, a Conv1D of "
                 "transformers, or (in_features, out_features)"

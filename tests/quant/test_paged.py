@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from minipeft.quant import PagedAdamW
-from minipeft.quant.paged import SMALLEST_PAGED
 from minipeft.quant.pages import Pages
 from tests.core.snapshots import assert_says
 
+SMALLEST_PAGED = 100_000  # as in bitsandbytes
 KIB = 1024
 SMALL_ROOM = {"room": 192 * KIB, "page_bytes": 64 * KIB}  # three pages at a time
 
