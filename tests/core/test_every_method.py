@@ -1,7 +1,6 @@
 """What must hold for every method, on every family that it works on."""
 
 import copy
-import gc
 import pickle
 
 import pytest
@@ -14,7 +13,7 @@ from minipeft.methods.tuner import NotMergeable
 
 from .every_method import APART, AWAY, CASES, MAKERS, adapted, config_for, trained
 from .models import batch, build, logits
-from .peers import assert_equal, copy_values, gradients, scramble
+from .peers import assert_equal, gradients, scramble
 from .snapshots import assert_unchanged, take, unchanged
 
 every = pytest.mark.parametrize("method, family", CASES, ids=lambda value: value)
@@ -179,72 +178,6 @@ def test_it_compiles(method):
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
         assert_equal(compiled(**batch()).logits, logits(model), 1e-5, method)
-
-
-names = st.lists(st.sampled_from(sorted(MAKERS)), min_size=1, max_size=6)
-
-
-@settings(max_examples=8, deadline=None)
-@given(order=names)
-def test_any_order_of_switching_between_methods(order):
-    """All methods on one base: each answers as if it were alone, and no flag ever changes."""
-    model, answers = all_on_one()
-    flags = {name: flags_of(model, name) for name in model.adapters}
-    for method in order:
-        model.set_adapter(key(method))
-        assert torch.equal(logits(model), answers[method]), method
-    for name in model.adapters:
-        assert flags_of(model, name) == flags[name]
-
-
-def key(method: str) -> str:
-    """A method's name as an adapter's name."""
-    return method.replace(" ", "_")
-
-
-def flags_of(model, name: str) -> list[bool]:
-    return [value.requires_grad for _, value in model.adapters[name].named_parameters()]
-
-
-_BUILT: list = []
-
-
-def all_on_one() -> tuple[minipeft.PeftModel, dict[str, torch.Tensor]]:
-    """Every method on one GPT-2, built once, and what each answers."""
-    if not _BUILT:
-        first, *others = MAKERS
-        base = build("gpt2")
-        model = minipeft.get_peft_model(base, config_for(first, "gpt2"), key(first)).eval()
-        for method in others:
-            model.add_adapter(key(method), config_for(method, "gpt2"))
-        answers = {}
-        for method in MAKERS:
-            model.set_adapter(key(method))
-            scramble(trained(model))
-            alone = adapted(method, "gpt2")
-            values = dict(model.adapters[key(method)].named_parameters())
-            copy_values(values, dict(alone.adapters["default"].named_parameters()))
-            answers[method] = logits(model).detach()
-            assert torch.equal(logits(alone), answers[method]), method
-        _BUILT.append((model, answers))
-    return _BUILT[0]
-
-
-def test_switching_leaves_nothing_behind():
-    """After each method had its turn twice there are as many tensors and hooks as after once."""
-    model, _ = all_on_one()
-
-    def turn() -> tuple[int, int]:
-        for method in MAKERS:
-            model.set_adapter(key(method))
-            with torch.no_grad():
-                logits(model)
-        gc.collect()
-        tensors = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
-        return tensors, len(model.base_model._forward_pre_hooks)
-
-    turn()
-    assert turn() == turn()
 
 
 @settings(max_examples=10, deadline=None)
