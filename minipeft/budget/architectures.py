@@ -95,6 +95,11 @@ class Architecture:
         """The same with other sizes or another head."""
         return Architecture(self.model_type, **self.given | changes)
 
+    def like(self, other: "Architecture") -> bool:
+        """Whether the two have the same sizes, whatever their heads."""
+        heads = {"head": None, "num_labels": 2}
+        return vars(self.but(**heads).shape) == vars(other.but(**heads).shape)
+
     @property
     def head(self) -> str:
         """The task of the head."""

@@ -8,16 +8,19 @@ Each method's own count stands beside its equation, in `minipeft/methods`.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
 
 from minipeft.adapter import layers_for
-from minipeft.budget.naming import model_for
+from minipeft.budget.claims import CLAIMS
+from minipeft.budget.naming import architecture_for, model_for
+from minipeft.budget.published import ARCHITECTURES
 from minipeft.configs import LayerConfig, PeftConfig
 from minipeft.methods.patterns import is_below
 from minipeft.methods.prompt_config import PromptLearningConfig
+from minipeft.quant.linear4bit import Linear4bit
 from minipeft.swaps import check_tied
 from minipeft.targets import modules_to_save
 
@@ -27,12 +30,13 @@ class ParameterCount:
     """What is trained.
 
     by_module: name -> the numbers trained there. base: the model's own parameters, each once.
-    added: those that stand beside the base.
+    added: those that stand beside the base. remarks: where others print another count, and why.
     """
 
     by_module: dict[str, int]
     base: int
     added: int
+    remarks: list[str] = field(default_factory=list)
 
     @property
     def trainable(self) -> int:
@@ -63,7 +67,7 @@ class ParameterCount:
             f"trainable params: {self.trainable:,d} || all params: {self.total:,d} || "
             f"trainable%: {self.percent:.4f}"
         )
-        return "\n".join(lines)
+        return "\n".join(lines + self.remarks)
 
 
 def count_parameters(
@@ -82,8 +86,13 @@ def count_parameters(
     """
     if config is not None and not hasattr(config, "peft_type"):
         raise TypeError(f"config must be a config such as LoraConfig, not {config!r}")
-    model = model_for(architecture_or_model, config)
-    base = sum(parameter.numel() for parameter in model.parameters())
+    count = counted(model_for(architecture_or_model, config), config)
+    return replace(count, remarks=remarks(architecture_or_model, config, count))
+
+
+def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
+    """The count of a model's modules, without remarks."""
+    base = sum(real_numbers(model).values())
     if config is None:
         everything = dict(model.named_modules())
         return ParameterCount(each_once(everything, inside=False), base, added=0)
@@ -102,6 +111,21 @@ def count_parameters(
     trained = {path: count for path, count in beside.items() if count}
     trained |= in_place(model, config, targets, saved)
     return ParameterCount(trained, base, added=sum(beside.values()))
+
+
+def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> list[str]:
+    """The claims about as many numbers, trained by this method on a model of this shape."""
+    try:
+        architecture = architecture_for(wanted, config)
+    except ValueError:
+        return []  # a model of no known family
+    claims = [claim for claim in CLAIMS if type(claim.config) is type(config)]
+    claims = [claim for claim in claims if architecture.like(ARCHITECTURES[claim.model])]
+    return [
+        str(claim)
+        for claim in claims
+        if counted(model_for(claim.model, claim.config), claim.config).trainable == count.trainable
+    ]
 
 
 def each_once(modules: dict[str, nn.Module], inside: bool) -> dict[str, int]:
@@ -129,3 +153,12 @@ def prompt_count(model: nn.Module, config: PromptLearningConfig) -> int:
     """What a soft prompt trains; an encoder-decoder (SEQ_2_SEQ_LM) gets one for each stack."""
     config = replace(config, **config.sizes(model.config))
     return config.count(stacks=2 if config.task_type == "SEQ_2_SEQ_LM" else 1)
+
+
+def real_numbers(model: nn.Module) -> dict[int, int]:
+    """The base's parameters, id -> numbers; a packed 4-bit weight has as many as it stands for."""
+    found = {id(parameter): parameter.numel() for parameter in model.parameters()}
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            found[id(module.weight)] = module.in_features * module.out_features
+    return found
