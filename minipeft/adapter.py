@@ -40,6 +40,7 @@ class Adapter:
         targets: dict[str, nn.Module] = {}
         if isinstance(config, LayerConfig):
             config, targets = layers_for(model, config, new=tensors is None)
+        self.prompt = config.soft_prompt(model, new=tensors is None)
         saved = modules_to_save(model, config)
         if tensors is None:
             check_tied(model, saved)
@@ -47,7 +48,6 @@ class Adapter:
             config = replace(config, modules_to_save=sorted(saved))
         self.config, self.base_model, self.merged = config, model, False
         self.tied = tied_to(model, targets)
-        self.prompt = config.soft_prompt(model, new=tensors is None)
         self.shared = config.shared(targets) if targets else None
         self.swaps = self.tuner_swaps(targets)
         self.swaps |= saved_swaps(model, saved, together=tensors is None)

@@ -111,7 +111,12 @@ def t5() -> nn.Module:
         (t5, {}, ValueError, "PROMPT_TUNING on an encoder-decoder isn't built"),
         ("gpt2", {"token_dim": 25}, ValueError, "token_dim=25 doesn't fit GPT2LMHeadModel.* 24"),
         ("gpt2", {"num_layers": 1}, ValueError, "num_layers=1 doesn't fit .* it is 3"),
-        ("gpt2", {"modules_to_save": ["lm_heat"]}, ValueError, "'lm_heat' .*nearest: 'lm_head'"),
+        (
+            "gpt2",
+            {"modules_to_save": ["lm_head", "lm_heat"]},
+            ValueError,
+            "'lm_heat' .*nearest: 'lm_head'",
+        ),
         (
             "gpt2",
             TEXT | {"prompt_tuning_init_text": "w1", "tokenizer_name_or_path": "nowhere"},
