@@ -6,7 +6,12 @@ Selective                BitFitConfig PartialConfig DiffPruningConfig prune
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
 One adapted layer        AdaptedLinear
+Count and budget         count_parameters memory_budget Architecture ARCHITECTURES
+Before loading           inspect_adapter
 """
+
+import importlib
+from typing import Any
 
 from minipeft.adapted import AdaptedLinear
 from minipeft.configs import PeftConfig
@@ -24,16 +29,32 @@ from minipeft.methods.prompt_tuning import PromptTuningConfig
 from minipeft.methods.tuner import NotMergeable, Tuner
 from minipeft.methods.vera import VeraConfig
 from minipeft.model import PeftModel, get_peft_model
+from minipeft.quant import Linear4bit, NF4Tensor, PagedAdamW, dequantize_nf4, quantize_nf4
+from minipeft.quantization import prepare_model_for_kbit_training, quantize_model
+
+# Found when first asked for, so that `import minipeft` stays quick.
+LATER = {
+    "ARCHITECTURES": "minipeft.budget",
+    "Architecture": "minipeft.budget",
+    "count_parameters": "minipeft.budget",
+    "inspect_adapter": "minipeft.inspection",
+    "memory_budget": "minipeft.budget",
+}
 
 __all__ = [
+    "ARCHITECTURES",
     "AdaLoraConfig",
     "AdaptedLinear",
+    "Architecture",
     "BitFitConfig",
     "BottleneckConfig",
     "DiffPruningConfig",
     "IA3Config",
+    "Linear4bit",
     "LoraConfig",
+    "NF4Tensor",
     "NotMergeable",
+    "PagedAdamW",
     "PartialConfig",
     "PeftConfig",
     "PeftModel",
@@ -42,7 +63,16 @@ __all__ = [
     "PromptTuningConfig",
     "Tuner",
     "VeraConfig",
+    "count_parameters",
     "create_loraplus_optimizer",
     "get_peft_model",
+    "inspect_adapter",
+    "memory_budget",
     "prune",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in LATER:
+        raise AttributeError(f"module 'minipeft' has no attribute {name!r}")
+    return getattr(importlib.import_module(LATER[name]), name)

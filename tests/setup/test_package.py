@@ -85,3 +85,12 @@ def _packages_of_the_extras() -> list[str]:
             if path.name == "__init__.py" and len(path.parts) == 2 and path.parts[0].isidentifier()
         }
     )
+
+
+def test_every_public_name_is_there_and_a_wrong_one_says_so():
+    import minipeft
+
+    assert all(getattr(minipeft, name) is not None for name in minipeft.__all__)
+    assert set(minipeft.LATER) <= set(minipeft.__all__)
+    with pytest.raises(AttributeError, match="'count_parametres'"):
+        _ = minipeft.count_parametres
