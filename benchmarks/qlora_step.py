@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+import minipeft
 from benchmarks.adapters import LORA, pair
 from benchmarks.memory import held_by, peak
 from benchmarks.models import LARGE, Place, Size, Step, check_same
@@ -51,9 +52,7 @@ def measured(options: Options, size: Size, ours: nn.Module, theirs: nn.Module) -
 
 def quantized_twins(place: Place, size: Size) -> tuple[nn.Module, nn.Module]:
     """The same base in minipeft's 4 bits and in bitsandbytes'."""
-    from minipeft.quant import quantize_model
-
-    ours = quantize_model(place.llama(size), double_quant=True, compute_dtype=place.dtype)
+    ours = minipeft.quantize_model(place.llama(size), double_quant=True, compute_dtype=place.dtype)
     return ours, with_bitsandbytes(place.llama(size), place)
 
 

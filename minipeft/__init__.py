@@ -6,6 +6,8 @@ Selective                BitFitConfig PartialConfig DiffPruningConfig prune
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
 One adapted layer        AdaptedLinear
+Four bits                quantize_model prepare_model_for_kbit_training Linear4bit PagedAdamW
+One weight in NF4        quantize_nf4 dequantize_nf4 NF4Tensor
 Count and budget         count_parameters memory_budget Architecture ARCHITECTURES
 Before loading           inspect_adapter
 """
@@ -65,10 +67,14 @@ __all__ = [
     "VeraConfig",
     "count_parameters",
     "create_loraplus_optimizer",
+    "dequantize_nf4",
     "get_peft_model",
     "inspect_adapter",
     "memory_budget",
+    "prepare_model_for_kbit_training",
     "prune",
+    "quantize_model",
+    "quantize_nf4",
 ]
 
 

@@ -1,11 +1,13 @@
 """Weights from a Hugging Face folder into a model: every name and every shape must fit."""
 
 import json
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -26,33 +28,63 @@ class WithoutInitialization(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def load_weights(model: nn.Module, folder, dtype: torch.dtype = torch.float32) -> None:
-    """Put a folder's tensors into `model`, converted to `dtype`; all of them or none.
+def load_weights(
+    model: nn.Module,
+    folder,
+    dtype: torch.dtype = torch.float32,
+    ready: Callable[[str, nn.Module], nn.Module] | None = None,
+) -> None:
+    """Put a folder's tensors into `model`, converted to `dtype`, one after the other.
+
+    All names and shapes are compared before the first tensor is read.
+
+    Args:
+        ready: called with the name of a module and the module, once all its own tensors are there;
+            what it gives back takes the module's place.
 
     Raises:
         FileNotFoundError: no weights, or a shard is missing.
         ValueError: a file is damaged, or a name or a shape does not fit the model.
     """
-    tensors = read_weights(folder)
-    tied = model.config.tie_word_embeddings
+    stored = stored_tensors(folder)
     wanted = {name: t.shape for name, t in model.state_dict().items()}
-    if tied:
+    if model.config.tie_word_embeddings:  # the caller ties it again
         wanted.pop("lm_head.weight")
-        tensors.pop("lm_head.weight", None)  # some checkpoints store the shared tensor twice
+        stored.pop("lm_head.weight", None)  # some checkpoints store the shared tensor twice
     # Early Llama checkpoints carry the rotary frequencies, which follow from the config.
-    tensors = {name: t for name, t in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
-    check_names_and_shapes(wanted, tensors)
-    converted = {name: t.to(dtype) for name, t in tensors.items()}
-    # strict=False only for the tied output layer, which the caller ties again.
-    model.load_state_dict(converted, strict=not tied, assign=True)
+    stored = {name: t for name, t in stored.items() if not name.endswith("rotary_emb.inv_freq")}
+    check_names_and_shapes(wanted, stored)
+    for name, tensor in stored.items():
+        path, _, own = name.rpartition(".")
+        module = model.get_submodule(path)
+        module.load_state_dict({own: tensor.read(dtype)}, strict=False, assign=True)
+        if ready is not None and not any(p.is_meta for p in module.parameters(recurse=False)):
+            model.set_submodule(path, ready(path, module))
 
 
-def read_weights(folder) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file, of which no more than the shape has been read."""
+
+    file: Path
+    name: str
+    shape: torch.Size
+
+    def read(self, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """The tensor in memory of its own; the file is closed again."""
+        with opened(self.file) as tensors:
+            return tensors.get_tensor(self.name).to(dtype, copy=True)
+
+
+def stored_tensors(folder) -> dict[str, StoredTensor]:
     """All tensors of a checkpoint folder by name. Raises as `load_weights`."""
-    tensors = {}
+    stored = {}
     for file in weight_files(Path(folder)):
-        tensors.update(read_safetensors(file))
-    return tensors
+        with opened(file) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - no dict
+                shape = torch.Size(tensors.get_slice(name).get_shape())
+                stored[name] = StoredTensor(file, name, shape)
+    return stored
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -75,10 +107,12 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def read_safetensors(file: Path) -> dict[str, torch.Tensor]:
-    """All tensors of one file, with an error that names the file when it is damaged."""
+@contextmanager
+def opened(file: Path):
+    """A safetensors file, with an error that names it when it is damaged."""
     try:
-        return load_file(file)
+        with safe_open(file, "pt") as tensors:
+            yield tensors
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from None
 

@@ -207,9 +207,14 @@ def load_pretrained(folder, dtype: torch.dtype = torch.float32) -> Llama:
         ValueError: a damaged file, a missing, foreign or wrongly shaped tensor, or an architecture
             that is not built here.
     """
-    config = LlamaConfig.from_config(folder)
-    with torch.device("meta"), WithoutInitialization():  # shapes without memory
-        model = Llama(config)
+    model = without_weights(folder)
     load_weights(model, folder, dtype)
     model.tie_weights()
     return model.eval()
+
+
+def without_weights(folder) -> Llama:
+    """The model that a folder's config.json describes: shapes without memory."""
+    config = LlamaConfig.from_config(folder)
+    with torch.device("meta"), WithoutInitialization():
+        return Llama(config)

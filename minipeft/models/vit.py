@@ -20,7 +20,7 @@ from torch import nn
 from minipeft.models.checkpoint import (
     WithoutInitialization,
     check_names_and_shapes,
-    read_weights,
+    stored_tensors,
 )
 from minipeft.models.vit_config import ViTConfig
 from minipeft.models.vit_names import our_names
@@ -205,8 +205,8 @@ def load_pretrained(
         config = replace(config, num_labels=num_labels)
     with torch.device("meta"), WithoutInitialization():  # shapes without memory
         model = ViT(config)
-    tensors = read_weights(folder)
-    tensors = {ours: tensors[name].to(dtype) for name, ours in our_names(tensors).items()}
+    stored = stored_tensors(folder)
+    tensors = {ours: stored[name].read(dtype) for name, ours in our_names(stored).items()}
     if num_labels is not None:
         fresh = nn.Linear(config.hidden_size, num_labels, dtype=dtype)
         model.vit.initialize(fresh)

@@ -39,11 +39,13 @@ def to_state(quantized: QuantizedTensor, name: str = "weight") -> dict[str, Tens
         "dtype": str(quantized.dtype).removeprefix("torch."),
         "shape": tuple(quantized.shape),
     }
-    tensors = {"absmax": quantized.constants, "quant_map": quantized.book.levels}
+    levels = quantized.book.levels.clone()  # a file refuses tensors that share memory
+    tensors = {"absmax": quantized.constants, "quant_map": levels}
     if quantized.offset is not None:
         nested = quantized.constants
         tensors["absmax"] = nested.codes.view(-1)
-        tensors |= {"nested_absmax": nested.constants, "nested_quant_map": nested.book.levels}
+        nested_levels = nested.book.levels.clone()
+        tensors |= {"nested_absmax": nested.constants, "nested_quant_map": nested_levels}
         about |= {
             "nested_blocksize": nested.block_size,
             "nested_dtype": "float32",
