@@ -72,7 +72,7 @@ class PeftModel(Carrier):
         return self._active.penalty()
 
     def update_and_allocate(self, global_step: int) -> None:
-        """What the method does after each optimizer step, counted from 0: AdaLoRA moves ranks."""
+        """What the method does after each optimizer step, counted from 1: AdaLoRA moves ranks."""
         self._active.config.after_step(self._active.tuners, global_step)
 
     def save_pretrained(

@@ -66,10 +66,10 @@ class Triplets(Tuner):
         for name, weight in self.named_parameters():
             gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
             sensitivity = (weight * gradient).abs()
-            mean, spread = self.importance.get(name, (0, 0))
-            mean = beta1 * mean + (1 - beta1) * sensitivity
-            spread = beta2 * spread + (1 - beta2) * (sensitivity - mean).abs()
-            self.importance[name] = mean, spread
+            zero = torch.zeros_like(weight)
+            mean, spread = self.importance.get(name, (zero, zero))
+            mean = sensitivity.lerp(mean, beta1)
+            self.importance[name] = mean, (sensitivity - mean).abs().lerp(spread, beta2)
 
     def scores(self) -> Tensor:
         """S_i of each triplet: (r,)."""

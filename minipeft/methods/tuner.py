@@ -59,6 +59,7 @@ def add_low_rank(h: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:
     """
     if not h.dtype == low.dtype == up.dtype:  # 16 bits beside 32: add in 32, round once
         return (h + scale * F.linear(low, up)).to(h.dtype)
-    rows, low = h.reshape(-1, h.shape[-1]), low.reshape(-1, low.shape[-1])  # (positions, ...)
+    rows = h.reshape(-1, h.shape[-1])  # (positions, out)
+    low = low.reshape(len(rows), low.shape[-1])  # (positions, r), where r may be 0
     # The copy of U.T is small, and its gradient comes as l.T @ dh: far quicker than dh.T @ l.
     return torch.addmm(rows, low, up.T.contiguous(), alpha=scale).view(h.shape)

@@ -128,7 +128,7 @@ class VeraTuner(Tuner):
         vera_A, vera_B = self.projections()
         x = self.dropout(x.to(vera_A.dtype))  # (..., in), 32 bits: the one cast
         x = self.vera_lambda_d * F.linear(x, vera_A)  # (..., r)
-        return (h + self.vera_lambda_b * F.linear(x, vera_B)).to(h.dtype)
+        return torch.addcmul(h, self.vera_lambda_b, F.linear(x, vera_B)).to(h.dtype)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         vera_A, vera_B = self.projections()
