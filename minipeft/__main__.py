@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 # name: (what it does, the module with its add_arguments and main)
 COMMANDS = {
+    "count": ("count what a method trains on a model", "minipeft.budget.count_command"),
+    "memory": ("say what training takes, and whether it fits", "minipeft.budget.memory_command"),
     "inspect": ("say whether an adapter fits a base", "minipeft.inspection"),
     "grade": ("grade handed-in exercises in a sandbox", "minipeft.grading.grade"),
 }
@@ -16,11 +18,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m minipeft", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if arguments is None else arguments
     for name, (purpose, module) in COMMANDS.items():
-        command = importlib.import_module(module)
-        subparser = commands.add_parser(name, help=purpose, description=command.__doc__)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.main)
+        subparser = commands.add_parser(name, help=purpose)
+        if name in arguments[:1]:  # the other commands' modules are not imported
+            command = importlib.import_module(module)
+            subparser.description = command.__doc__
+            command.add_arguments(subparser)
+            subparser.set_defaults(run=command.main)
     parsed = parser.parse_args(arguments)
     return parsed.run(parsed)
 

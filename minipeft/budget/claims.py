@@ -33,6 +33,16 @@ class Claim:
         return f"printed as {self.printed} in {self.source}: {self.why}"
 
 
+@dataclass(frozen=True)
+class MemoryClaim:
+    """What a source prints for a model's memory. full: for full fine-tuning, not an adapter."""
+
+    model: str
+    full: bool
+    quantization: str | None
+    text: str
+
+
 def lora(r: int, targets: list[str] = QV, use_dora: bool = False) -> LoraConfig:
     """LoRA or DoRA on these targets."""
     return LoraConfig(r=r, target_modules=targets, use_dora=use_dora)
@@ -132,5 +142,22 @@ CLAIMS = [
         "0.70B",
         "LoRA Without Regret, below figure 4",
         'that takes the output layer as well: add "lm_head" to the targets',
+    ),
+]
+
+MEMORY_CLAIMS = [
+    MemoryClaim(
+        "gpt3-175b",
+        full=True,
+        quantization=None,
+        text="printed as 1.2 TB in LoRA, section 4.2: 6.9 bytes for each number, where 16 bits and "
+        "Adam take 12 to 18; the paper doesn't say what it counts",
+    ),
+    MemoryClaim(
+        "llama-7b",
+        full=False,
+        quantization="nf4_double",
+        text="the base in 4 bits is printed as 5,048 MB in QLoRA, section 2: measured, it seems, "
+        "with other things than the weights",
     ),
 ]

@@ -53,6 +53,11 @@ class ParameterCount:
         """100 trainable / total: the "trainable%" that peft prints."""
         return 100 * self.trainable / self.total if self.total else 0.0
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        names = ("trainable", "total", "percent", "by_module", "remarks")
+        return {name: getattr(self, name) for name in names}
+
     def table(self) -> str:
         """One line for each kind of module, the same in all layers; then the line of peft."""
         kinds: dict[str, list[int]] = {}

@@ -26,6 +26,11 @@ class Ledger:
     """
 
     def __init__(self, wanted: Any, config: PeftConfig | None, recipe: Recipe) -> None:
+        if recipe.training and recipe.quantization and config is None:
+            raise ValueError(
+                f"quantization={recipe.quantization!r} freezes the weights, so nothing would be "
+                "trained; give a config such as LoraConfig, or choose training=False"
+            )
         self.recipe, self.architecture = recipe, architecture_for(wanted, config)
         real = isinstance(wanted, nn.Module)
         dtype = DTYPES.get(recipe.dtype or (None if real else "bfloat16"))

@@ -13,7 +13,10 @@ Activation Recomputation in Large Transformer Models", section 4 (activations); 
 from dataclasses import dataclass
 from typing import Any
 
+from minipeft.budget.claims import MEMORY_CLAIMS
+from minipeft.budget.fits import Fit, both, find_changes, parse_size
 from minipeft.budget.ledger import Ledger
+from minipeft.budget.published import ARCHITECTURES, find_architecture
 from minipeft.budget.recipe import Recipe
 from minipeft.budget.states import paged_bytes
 from minipeft.configs import PeftConfig
@@ -37,9 +40,35 @@ class MemoryBudget:
     recipe: Recipe
 
     @property
+    def in_memory(self) -> dict[str, int]:
+        """The rows but the file, which lies on disk."""
+        return {name: count for name, count in self.rows.items() if name != ON_DISK}
+
+    @property
     def total_bytes(self) -> int:
-        """All rows but the file on disk, as if everything were there at once: an upper bound."""
-        return sum(count for name, count in self.rows.items() if name != ON_DISK)
+        """All rows in memory, as if everything were there at once: an upper bound."""
+        return sum(self.in_memory.values())
+
+    @property
+    def needed_bytes(self) -> int:
+        """The total, less what may be paged out."""
+        return self.total_bytes - self.paged_bytes
+
+    @property
+    def remarks(self) -> list[str]:
+        """Where others print another figure, and why."""
+        try:
+            model = find_architecture(self.model)
+        except ValueError:
+            return []  # of no known family
+        recipe = self.config is None, self.recipe.quantization
+        claims = [claim for claim in MEMORY_CLAIMS if (claim.full, claim.quantization) == recipe]
+        return [claim.text for claim in claims if ARCHITECTURES[claim.model].like(model)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same for JSON."""
+        whole = {"total_bytes": self.total_bytes, "paged_bytes": self.paged_bytes}
+        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.recipe)}
 
     def table(self) -> str:
         """A line for each row that isn't 0: bytes, GB, GiB and the convention; then the total."""
@@ -51,7 +80,30 @@ class MemoryBudget:
             gb, gib = count / 1e9, count / 2**30
             line = f"{name:<{wide}}  {count:>18,}  {gb:>10.3f}  {gib:>10.3f}"
             lines.append(f"{line}  {self.notes.get(name, '')}".rstrip())
-        return "\n".join(lines)
+        return "\n".join(lines + self.remarks)
+
+    def fits(self, room: str | int) -> Fit:
+        """Whether it fits into "24 GB", with the reasons and what to change; raises ValueError."""
+        largest = sorted(self.in_memory.items(), key=lambda row: -row[1])[:3]
+        reasons = [f"{name}: {both(count)}" for name, count in largest]
+        if self.paged_bytes:
+            reasons.append(f"{both(self.paged_bytes)} of the optimizer may be paged out")
+
+        def needs(config: PeftConfig | None, recipe: Recipe) -> int:
+            if (config, recipe) == (self.config, self.recipe):
+                return self.needed_bytes
+            return memory_budget(self.model, config, **vars(recipe)).needed_bytes
+
+        size = parse_size(room)
+        changes = find_changes(self.config, self.recipe, size, needs)
+        return Fit(size, self.needed_bytes, reasons, changes)
+
+    def plot(self) -> Any:
+        """The rows as bars, in a matplotlib Figure."""
+        from minipeft.budget.plot import bars  # matplotlib is asked for only here
+
+        title = f"{self.total_bytes / 1e9:.2f} GB = {self.total_bytes / 2**30:.2f} GiB in memory"
+        return bars({name: count for name, count in self.in_memory.items() if count}, title)
 
 
 TOTAL = "total in memory"
