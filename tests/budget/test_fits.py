@@ -1,0 +1,103 @@
+"""Whether it fits: reasons and changes are what the ledger itself says."""
+
+import pytest
+
+from minipeft.budget import memory_budget
+from minipeft.budget.fits import parse_size
+
+from .configs import ALL, lora
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("24 GB", 24 * 10**9),
+        ("24GiB", 24 * 2**30),
+        ("0.5 TB", 5 * 10**11),
+        (" 512 mb ", 512 * 10**6),
+        (1000, 1000),
+    ],
+)
+def test_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["24", "GB", "24 gigs", "-1 GB", "", 0, -5, 2.5, None, True])
+def test_what_is_no_size(text):
+    with pytest.raises(ValueError, match=r"room=.*24 GB"):
+        parse_size(text)
+
+
+def test_it_fits():
+    budget = memory_budget("llama-7b", lora(8, ALL), quantization="nf4", checkpointing=True)
+    fit = budget.fits("24 GB")
+    assert fit
+    assert fit.needed == budget.total_bytes
+    assert not fit.changes
+    assert "fits into 24.00 GB = 22.35 GiB" in str(fit)
+
+
+def test_it_does_not_fit_and_each_change_says_what_it_brings():
+    recipe = {"batch": 2, "length": 256}
+    budget = memory_budget("llama-7b", lora(8, ALL), **recipe)
+    fit = budget.fits("10 GB")
+    assert not fit
+    assert fit.reasons[0].startswith("weights: 13.48 GB = 12.55 GiB")
+    tried = {"batch=1": {"batch": 1}, "length=128": {"length": 128}}
+    tried |= {"checkpointing=True": {"checkpointing": True}}
+    tried |= {"quantization='nf4_double'": {"quantization": "nf4_double"}}
+    for name, change in tried.items():
+        other = memory_budget("llama-7b", lora(8, ALL), **recipe | change)
+        assert fit.changes[name] == other.total_bytes
+    assert "does not fit into" in str(fit)
+    assert min(fit.changes.values()) <= 10e9
+
+
+def test_changes_together_where_none_is_enough_alone():
+    fit = memory_budget("llama-2-13b", lora(8, ALL), batch=8).fits("12 GB")
+    together, needed = list(fit.changes.items())[-1]
+    assert together.startswith("checkpointing=True and ")
+    assert needed <= 12e9 < min(list(fit.changes.values())[:-1])
+
+
+def test_full_fine_tuning_is_told_of_lora():
+    fit = memory_budget("llama-7b").fits("24 GB")
+    assert any("LoRA" in change and needed <= 24e9 for change, needed in fit.changes.items())
+
+
+def test_hopeless():
+    fit = memory_budget("gpt3-175b").fits("1 GB")
+    assert not fit
+    assert all(needed > 1e9 for needed in fit.changes.values())
+
+
+def test_pages_make_room():
+    recipe = {"quantization": "nf4_double", "checkpointing": True}
+    plain = memory_budget("llama-65b", lora(64, ALL), **recipe)
+    paged = memory_budget("llama-65b", lora(64, ALL), optimizer="paged_adamw", **recipe)
+    assert not plain.fits("48 GB")
+    assert paged.fits("48 GB")
+    assert paged.total_bytes == plain.total_bytes
+    assert "may be paged out" in str(paged.fits("48 GB"))
+    assert paged.fits("48 GB").needed == paged.total_bytes - paged.paged_bytes
+
+
+def test_table_names_units_and_conventions():
+    budget = memory_budget("gpt2", lora(4), optimizer="lion")
+    table = budget.table()
+    assert "GB (10^9)" in table
+    assert "GiB (2^30)" in table
+    assert "2 bytes each (bfloat16)" in table
+    assert "lion, means in float32" in table
+    assert f"{budget.total_bytes:,}" in table
+    assert budget.notes.keys() == budget.rows.keys()
+    assert sum(budget.rows.values()) == budget.total_bytes + budget.rows["adapter file"]
+
+
+def test_plot_has_a_bar_for_each_row():
+    budget = memory_budget("gpt2", lora(4))
+    (axes,) = budget.plot().axes
+    shown = {name: count for name, count in budget.in_memory.items() if count}
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(shown)
+    assert [round(bar.get_width() * 1e9) for bar in axes.patches] == list(shown.values())
+    assert "GB" in axes.get_title(loc="left")
