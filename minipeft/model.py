@@ -31,9 +31,15 @@ class PeftModel(Carrier):
     _mixture: Mixture | None = None  # of the last `adapter_names`
 
     def forward(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
-        """The adapted model; sample i through its own adapter where `adapter_names` is given."""
+        """The adapted model; sample i through its own adapter where `adapter_names` is given.
+
+        A `loss` that the model itself works out is what to minimize: with the method's penalty.
+        """
         with self.mixed(adapter_names):
-            return self.base_model(*inputs, **options)
+            answer = self.base_model(*inputs, **options)
+        if isinstance(getattr(answer, "loss", None), Tensor) and self.attached:
+            answer.loss = answer.loss + self.penalty()
+        return answer
 
     def generate(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The base's own generate, with the adapter in force or one for each sample."""
@@ -68,7 +74,10 @@ class PeftModel(Carrier):
         self.add_adapter(adapter_name, *weighted_sum(chosen, weights, **options))
 
     def penalty(self) -> Tensor | float:
-        """What the method in force adds to the loss: AdaLoRA's and diff pruning's regularizer."""
+        """What the method in force adds to the loss: AdaLoRA's and diff pruning's regularizer.
+
+        For a loss of your own; in the `loss` that a model gives back it is already.
+        """
         return self._active.penalty()
 
     def update_and_allocate(self, global_step: int) -> None:
