@@ -40,6 +40,7 @@ MAKERS: dict[str, Maker] = {
     "IA3": scaled,
     "Houlsby": lambda _: minipeft.BottleneckConfig(style="houlsby"),
     "Pfeiffer": lambda _: minipeft.BottleneckConfig(style="pfeiffer"),
+    "parallel": lambda _: minipeft.BottleneckConfig(style="parallel"),
     "BitFit": lambda targets: minipeft.BitFitConfig(target_modules=targets),
     "diff pruning": lambda targets: minipeft.DiffPruningConfig(target_modules=targets),
     "partial": lambda _: minipeft.PartialConfig(last_layers=1),
@@ -50,15 +51,16 @@ MAKERS: dict[str, Maker] = {
 TYPES = {name: maker(["query", "value"]).peft_type for name, maker in MAKERS.items()}
 SOFT = ("prompt", "prefix", "P-tuning")
 # Why these can't be merged is said where they are defined.
-APART = (*SOFT, "Houlsby", "Pfeiffer")
+APART = (*SOFT, "Houlsby", "Pfeiffer", "parallel")
 # These start away from the base, because they are there from the start.
 AWAY = SOFT
-# BERT in transformers takes no cache, so no prefix (see test_prefix_tuning.py).
+# BERT has no one module that is its MLP.
+NOWHERE = [("parallel", "bert")]
 CASES = [
     (method, family)
     for method in MAKERS
     for family in sorted(FAMILIES)
-    if (method, family) != ("prefix", "bert")
+    if (method, family) not in NOWHERE
 ]
 assert set(TYPES.values()) == set(METHODS), "a method has no line in MAKERS"
 
