@@ -12,8 +12,8 @@ from minipeft.budget.recipe import DTYPES, Recipe
 from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
 from minipeft.budget.training import Training
 from minipeft.configs import PeftConfig
-from minipeft.linear import is_linear
-from minipeft.methods.patterns import matches
+from minipeft.linear import is_linear, is_packed
+from minipeft.methods.patterns import is_below, matches
 from minipeft.quant.linear4bit import Linear4bit
 
 Row = tuple[str, int, str]
@@ -55,10 +55,12 @@ class Ledger:
         """The weights that are to be quantized: id -> numbers."""
         if self.recipe.quantization is None:
             return {}
+        modules = dict(self.training.model.named_modules())
+        skipped = [path for path in modules if matches(path, list(self.recipe.skip))]
         return {
             id(layer.weight): layer.weight.numel()
-            for path, layer in self.training.model.named_modules()
-            if is_linear(layer) and not matches(path, list(self.recipe.skip))
+            for path, layer in modules.items()
+            if is_linear(layer) and not is_packed(layer) and not is_below(path, skipped)
         }
 
     def base(self) -> Iterator[Row]:

@@ -48,8 +48,8 @@ def canonical_model(wanted: Any, config: PeftConfig) -> nn.Module:
         return architecture.canonical
     for option, name in unknown:
         if (option, name) in still:
-            known = endings(dict(own.named_modules()))
-            known |= endings(dict(architecture.canonical.named_modules()))
+            known = endings(dict(own.named_modules()), config)
+            known |= endings(dict(architecture.canonical.named_modules()), config)
             raise ValueError(
                 f"{option}={name!r} matches no module of {architecture.model_type!r}; "
                 f"{nearest(name, known)}"

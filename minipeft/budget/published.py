@@ -168,11 +168,13 @@ def find_architecture(wanted: object) -> Architecture:
         return wanted
     if isinstance(wanted, nn.Module):
         return architecture_of(wanted)
-    if isinstance(wanted, dict | Path) or Path(str(wanted)).exists():
+    if isinstance(wanted, dict | Path):
         return Architecture.from_config(wanted)
-    if str(wanted).endswith(".json"):
-        raise FileNotFoundError(f"no model config at {wanted}")
-    return ARCHITECTURES[str(wanted)]
+    name = str(wanted)
+    named = plain(name) in map(plain, ARCHITECTURES)  # a name goes before a folder called so
+    if name and not named and (name.endswith(".json") or Path(name).exists()):
+        return Architecture.from_config(name)
+    return ARCHITECTURES[name]
 
 
 def architecture_of(model: nn.Module) -> Architecture:
