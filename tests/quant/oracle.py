@@ -2,7 +2,8 @@
 
 import bitsandbytes.functional as bnb
 import torch
-from torch import Tensor
+from bitsandbytes.nn import Linear4bit
+from torch import Tensor, nn
 
 BLOCK_SIZES = [32, 64, 128, 256, 512, 1024, 2048, 4096]  # those that bitsandbytes knows
 
@@ -25,3 +26,25 @@ def dequantize(codes: Tensor, state) -> Tensor:
         values = bnb.dequantize_4bit(codes, state)
     state.shape = shape
     return values.view(shape)
+
+
+def linear(inputs=128, outputs=96, bias=True, dtype=torch.float32) -> nn.Linear:
+    """The same dense layer each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return nn.Linear(inputs, outputs, bias=bias, dtype=dtype)
+
+
+def linear4bit(dense, quant_type="nf4", double_quant=True, compute_dtype=None) -> Linear4bit:
+    """bitsandbytes' layer for a dense one."""
+    layer = Linear4bit(
+        dense.in_features,
+        dense.out_features,
+        bias=dense.bias is not None,
+        quant_type=quant_type,
+        compress_statistics=double_quant,
+        compute_dtype=compute_dtype,
+    )
+    layer.weight.data = layer.weight.data.to(dense.weight.dtype)
+    layer.load_state_dict(dense.state_dict())
+    return layer.to("cpu").train()  # quantizes; in training mode it never repacks for a CPU

@@ -3,7 +3,6 @@
 import copy
 import pickle
 
-import bitsandbytes as bnb
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,26 +14,9 @@ from minipeft.quant import Linear4bit
 from minipeft.quant.state import to_state
 from tests.core.snapshots import assert_says
 
+from .oracle import linear, linear4bit
+
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-
-
-def linear(inputs=128, outputs=96, bias=True, dtype=torch.float32):
-    torch.manual_seed(3)
-    return nn.Linear(inputs, outputs, bias=bias, dtype=dtype)
-
-
-def theirs(dense, quant_type="nf4", double_quant=True, compute_dtype=None):
-    layer = bnb.nn.Linear4bit(
-        dense.in_features,
-        dense.out_features,
-        bias=dense.bias is not None,
-        quant_type=quant_type,
-        compress_statistics=double_quant,
-        compute_dtype=compute_dtype,
-    )
-    layer.weight.data = layer.weight.data.to(dense.weight.dtype)
-    layer.load_state_dict(dense.state_dict())
-    return layer.to("cpu").train()  # quantizes; in training mode it never repacks for a CPU
 
 
 def forward_backward(layer, x):
@@ -50,7 +32,7 @@ def forward_backward(layer, x):
 def test_output_and_gradient_are_bitsandbytes_own(dtype, double_quant, shape):
     dense, x = linear(dtype=dtype), torch.randn(shape).to(dtype)
     ours = Linear4bit(copy.deepcopy(dense), double_quant=double_quant)
-    reference = theirs(dense, double_quant=double_quant)
+    reference = linear4bit(dense, double_quant=double_quant)
     reference.bias.requires_grad_(len(shape) == 2)  # their gradient of it is for matrices alone
     for mine, other in zip(forward_backward(ours, x), forward_backward(reference, x), strict=True):
         assert mine.dtype == dtype
@@ -63,7 +45,7 @@ def test_output_and_gradient_are_bitsandbytes_own(dtype, double_quant, shape):
 def test_compute_dtype(compute_dtype):
     dense, x = linear(), torch.randn(4, 128)
     ours = Linear4bit(copy.deepcopy(dense), compute_dtype=compute_dtype)
-    reference = theirs(dense, compute_dtype=compute_dtype)
+    reference = linear4bit(dense, compute_dtype=compute_dtype)
     y, dx = forward_backward(ours, x)
     assert y.dtype == dx.dtype == torch.float32
     assert torch.equal(y, reference(x))
@@ -125,33 +107,6 @@ def test_conv1d_is_turned_round():
     assert ours.dequantize().shape == (96, 128)
 
 
-@pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
-@pytest.mark.parametrize("double_quant", [False, True])
-@pytest.mark.parametrize("bias", [False, True])
-def test_checkpoints_open_on_either_side(quant_type, double_quant, bias):
-    dense, x = linear(bias=bias), torch.randn(4, 128)
-    ours = nn.Sequential(Linear4bit(dense, 64, double_quant, quant_type=quant_type))
-    reference = nn.Sequential(theirs(dense, quant_type, double_quant))
-    state = ours.state_dict()
-    assert state.keys() == reference.state_dict().keys()
-    assert torch.equal(open_theirs(state, bias)(x), ours(x))
-    fresh = nn.Sequential(Linear4bit((128, 96), 32, not double_quant, bias=bias))
-    fresh.load_state_dict(reference.state_dict())
-    assert torch.equal(fresh(x), reference(x))
-    assert fresh[0].quantized.quant_type == quant_type
-
-
-def open_theirs(state, bias):
-    """A checkpoint in their layer, as transformers opens it."""
-    layer = bnb.nn.Linear4bit(128, 96, bias=bias)
-    parts = {key.removeprefix("0."): tensor for key, tensor in state.items()}
-    constants = {key: tensor for key, tensor in parts.items() if key.startswith("weight.")}
-    layer.weight = bnb.nn.Params4bit.from_prequantized(parts["weight"], constants, device="cpu")
-    if bias:
-        layer.bias.data = parts["bias"]
-    return layer.train()
-
-
 @pytest.mark.parametrize("double_quant", [False, True])
 def test_casts_and_moves_leave_the_weight_alone(double_quant):
     ours = Linear4bit(linear(), double_quant=double_quant)
@@ -166,16 +121,6 @@ def test_casts_and_moves_leave_the_weight_alone(double_quant):
         assert torch.equal(moved.dequantize(), before)
     for name, tensor in to_state(ours.quantized).items():
         assert torch.equal(tensor, ours.half().state_dict()[name])
-
-
-def test_a_layer_without_memory_takes_a_checkpoint_in():
-    ours = Linear4bit(linear())
-    with torch.device("meta"):
-        empty = Linear4bit((128, 96))
-    assert empty.weight.is_meta and empty.absmax.is_meta
-    empty.load_state_dict(ours.state_dict(), assign=True)
-    x = torch.randn(2, 128)
-    assert torch.equal(empty(x), ours(x))
 
 
 def test_buffers_and_parameters_are_all_that_is_stored():
@@ -232,25 +177,3 @@ def test_bad_options():
         with pytest.raises(ValueError) as error:
             Linear4bit(linear(), **options)
         assert_says(error, next(iter(options)))
-
-
-def test_a_checkpoint_that_does_not_fit_is_named():
-    state = Linear4bit(linear()).state_dict()
-    cases = {
-        "(96, 128)": (Linear4bit((64, 96)), state),
-        "truncated": (Linear4bit((128, 96)), {**state, STATE: state[STATE][:9]}),
-        "weight.absmax": (
-            Linear4bit((128, 96)),
-            {key: state[key] for key in state if key != "weight.absmax"},
-        ),
-        "Missing key": (Linear4bit((128, 96)), {}),
-    }
-    for word, (layer, tensors) in cases.items():
-        before = layer.dequantize()
-        with pytest.raises(RuntimeError) as error:
-            layer.load_state_dict(tensors)
-        assert_says(error, word)
-        assert torch.equal(layer.dequantize(), before)
-
-
-STATE = "weight.quant_state.bitsandbytes__nf4"
