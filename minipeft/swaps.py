@@ -1,7 +1,7 @@
 """What stands in a model's places: a piece of an adapter, or the base's own."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import nn
@@ -48,6 +48,7 @@ def saved_swaps(model: nn.Module, saved: dict[str, nn.Module], together: bool) -
     """A trained copy of each module. together: what they share, the copies share as well."""
     sites, memo, swaps = places(model), {}, {}
     for path, module in saved.items():
+        check_dense(module.named_parameters(path))
         trained = copy.deepcopy(module, memo if together else {}).requires_grad_(True)
         swaps[path] = Swap(sites[id(module)], module, trained)
     return swaps
@@ -72,8 +73,19 @@ def parameter_swaps(
             sites.setdefault(id(parameter), []).append((owner, name))
             if config.trains(path, owner, name, path in targets):
                 wanted[f"{path}.{name}" if path else name] = parameter
+    check_dense(wanted.items())
     copies = {id(base): nn.Parameter(base.detach().clone()) for base in wanted.values()}
     return {place: Swap(sites[id(base)], base, copies[id(base)]) for place, base in wanted.items()}
+
+
+def check_dense(wanted: Iterable[tuple[str, nn.Parameter]]) -> None:
+    """Raise ValueError for a weight in 4 bits: no gradient moves a code."""
+    for path, parameter in wanted:
+        if not parameter.is_floating_point():
+            raise ValueError(
+                f"{path} is stored in 4 bits and can't be trained in full; put an adapter on it, "
+                "or keep it dense by naming it in quantize_model(skip=[...])"
+            )
 
 
 def tied_to(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, str]:
