@@ -28,7 +28,7 @@ def get_peft_model(
 class PeftModel(Carrier):
     """A base and its adapters (see Carrier), under the names that peft gives to it all."""
 
-    _mixture: Mixture | None = None  # of the last `adapter_names`
+    _mixture: Mixture | None = None  # of the adapters last mixed
 
     def forward(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The adapted model; sample i through its own adapter where `adapter_names` is given.
@@ -62,8 +62,8 @@ class PeftModel(Carrier):
             )
         if self._mixture is None or self._mixture.outdated(self.adapters, adapter_names):
             used = {name: self._adapter(name) for name in adapter_names if name != BASE}
-            self._mixture = Mixture(used, list(adapter_names))
-        with self.disable_adapter(), self._mixture.standing():
+            self._mixture = Mixture(used)
+        with self.disable_adapter(), self._mixture.standing(adapter_names):
             yield
 
     def add_weighted_adapter(

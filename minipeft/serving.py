@@ -2,17 +2,20 @@
 
     h_i = W0 x_i + B[a_i] A[a_i] x_i
 
-All A of a layer are stacked into one tensor (adapters, r, in) and all B into one (adapters, out,
-r), shorter ranks filled up with zeros; slot 0 is all zeros, for the bare base. Each sample takes
+All A of a layer are stacked into one tensor (adapters, r, in) and all B into one (adapters, r,
+out), shorter ranks filled up with zeros; slot 0 is all zeros, for the bare base. Each sample takes
 its pair by its index, and two batched products do the rest: no loop over adapters, and W0 is read
 once for all. Chen et al. 2023, "Punica"; Sheng et al. 2023, "S-LoRA".
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from minipeft.adapter import Adapter
 from minipeft.methods.tuner import Tuner
@@ -24,7 +27,7 @@ BASE = "__base__"
 class MixedLinear(nn.Module):
     """One linear layer under several low-rank tuners, a pair of factors for each sample.
 
-    A (batch, in, r), B (batch, r, out): each sample's own. forward: x (batch, ..., in), or with
+    A (batch, r, in), B (batch, r, out): each sample's own. forward: x (batch, ..., in), or with
     batch and length in one dimension, -> (..., out).
     """
 
@@ -39,62 +42,88 @@ class MixedLinear(nn.Module):
             raise ValueError(f"{samples} adapter_names don't fit a batch of {len(x)} samples")
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
-        return torch.baddbmm(wide, rows @ self.A, self.B).to(h.dtype).view_as(h)
+        low = rows @ self.A.mT  # (batch, length, r)
+        # Nobody else needs h, so the product is added where h lies: half the memory traffic.
+        return wide.baddbmm_(low, self.B).to(h.dtype).view_as(h)
+
+
+@dataclass
+class Stack:
+    """The pairs of one layer: A (1 + adapters, r, in), B (1 + adapters, r, out); slot 0 is zero."""
+
+    swap: Swap
+    slots: dict[str, int]  # by adapter
+    A: Tensor
+    B: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, swap: Swap, tuners: dict[str, Tuner]) -> Self:
+        all_A, all_B = zip(*(tuner.factors() for tuner in tuners.values()), strict=True)
+        no_A, no_B = all_A[0].new_zeros(1, all_A[0].shape[1]), all_B[0].new_zeros(1, len(all_B[0]))
+        A = pad_sequence([no_A, *all_A], batch_first=True)
+        B = pad_sequence([no_B, *(B.T for B in all_B)], batch_first=True)
+        return cls(swap, {name: slot for slot, name in enumerate(tuners, 1)}, A, B)
+
+    def layer(self, names: list[str]) -> MixedLinear:
+        """The layer for a batch with these names."""
+        slots = torch.tensor([self.slots.get(name, 0) for name in names], device=self.A.device)
+        A, B = self.A.index_select(0, slots), self.B.index_select(0, slots)
+        return MixedLinear(self.swap.base, A, B)
 
 
 class Mixture:
-    """The layers of some adapters, stacked for one list of names, ready to stand in the model.
+    """Some adapters, stacked, from which each list of their names takes its pairs.
 
     Raises ValueError for an adapter that is more than low-rank updates of linear layers.
     """
 
-    def __init__(self, adapters: dict[str, Adapter], names: list[str]) -> None:
+    def __init__(self, adapters: dict[str, Adapter]) -> None:
+        tuners: dict[str, dict[str, Tuner]] = {}  # by layer, then by adapter
+        swaps: dict[str, Swap] = {}
         for name, adapter in adapters.items():
             check_mixable(name, adapter)
-        self.names, self.made_from = names, state_of(adapters)
-        self.swaps: list[tuple[Swap, MixedLinear]] = []
-        for path in dict.fromkeys(path for adapter in adapters.values() for path in adapter.layers):
-            here = {name: adapter for name, adapter in adapters.items() if path in adapter.layers}
-            A, B = stacked([adapter.tuners[path] for adapter in here.values()])
-            slots = {name: slot for slot, name in enumerate(here, 1)}
-            index = [slots.get(name, 0) for name in names]
-            swap = next(iter(here.values())).swaps[path]
-            self.swaps.append((swap, MixedLinear(swap.base, A[index], B[index])))
+            swaps |= adapter.swaps
+            for path, tuner in adapter.tuners.items():
+                tuners.setdefault(path, {})[name] = tuner
+        self.adapters, self.places = adapters, places_of(adapters)
+        self.made_from = state_of(self.places)
+        self.stacks = [Stack.of(swaps[path], here) for path, here in tuners.items()]
+        self.names: list[str] = []
+        self.layers: list[MixedLinear] = []  # for these names
 
     def outdated(self, adapters: dict[str, Adapter], names: list[str]) -> bool:
-        """Whether these names ask for another mixture, or an adapter has changed since."""
-        now = {name: adapters[name] for name in names if name in adapters}
-        return list(names) != self.names or state_of(now) != self.made_from
+        """Whether an adapter of these names isn't among the stacked ones, or has changed since."""
+        asked = [name for name in names if name != BASE]
+        here = all(
+            name in self.adapters and adapters.get(name) is self.adapters[name] for name in asked
+        )
+        return not here or state_of(self.places) != self.made_from
 
     @contextmanager
-    def standing(self) -> Iterator[None]:
-        """Within the block these layers stand in the model, in place of the base's."""
+    def standing(self, names: list[str]) -> Iterator[None]:
+        """Within the block the layers for these names stand in place of the base's."""
+        if names != self.names:
+            self.names, self.layers = list(names), [stack.layer(names) for stack in self.stacks]
         try:
-            for swap, layer in self.swaps:
-                swap.put(layer)
+            for stack, layer in zip(self.stacks, self.layers, strict=True):
+                stack.swap.put(layer)
             yield
         finally:
-            for swap, _ in self.swaps:
-                swap.put(swap.base)
+            for stack in self.stacks:
+                stack.swap.put(stack.swap.base)
 
 
-@torch.no_grad()
-def stacked(tuners: list[Tuner]) -> tuple[Tensor, Tensor]:
-    """A (1 + adapters, in, r) and B (1 + adapters, r, out) of one layer; slot 0 is zero."""
-    pairs = [tuner.factors() for tuner in tuners]
-    A, B = pairs[0]
-    r = max(len(A) for A, _ in pairs)
-    all_A = A.new_zeros(1 + len(pairs), A.shape[1], r)
-    all_B = B.new_zeros(1 + len(pairs), r, B.shape[0])
-    for slot, (A, B) in enumerate(pairs, 1):
-        all_A[slot, :, : len(A)], all_B[slot, : len(A)] = A.T, B.T
-    return all_A, all_B
-
-
-def state_of(adapters: dict[str, Adapter]) -> list[tuple[int, int, int]]:
-    """Equal as long as no value of these adapters has changed or moved."""
+def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:
+    """Where the parameters of these adapters are: (the parameters of a module, name)."""
     tuners = [tuner for adapter in adapters.values() for tuner in adapter.tuners.values()]
-    parameters = [parameter for tuner in tuners for parameter in tuner.parameters()]
+    owners = [module._parameters for tuner in tuners for module in tuner.modules()]
+    return [(owner, name) for owner in owners for name in owner]
+
+
+def state_of(places: list[tuple[dict[str, Tensor], str]]) -> list[tuple[int, int, int]]:
+    """Equal as long as no value there has changed or moved."""
+    parameters = [owner[name] for owner, name in places if owner[name] is not None]
     return [(id(p), p.data_ptr(), p._version) for p in parameters]
 
 

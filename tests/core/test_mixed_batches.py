@@ -126,6 +126,41 @@ def test_a_training_step_between_two_calls_is_seen():
     assert not torch.equal(before[0], after[0])
 
 
+@pytest.mark.parametrize("names", [["two", "one", BASE] * 2, ["one", "three"] * 3])
+def test_other_names_in_the_next_call(names):
+    """Of adapters that are stacked already."""
+    model = several("llama")
+    with torch.no_grad():
+        model(tokens(), adapter_names=NAMES)
+        kept = model._mixture
+        mixed = model(tokens(), adapter_names=names).logits
+    assert model._mixture is kept
+    assert_equal(mixed, alone(model, tokens(), names), 1e-12)
+
+
+def test_another_adapter_of_the_same_name():
+    model = several("llama")
+    with torch.no_grad():
+        before = model(tokens(), adapter_names=NAMES).logits
+        model.delete_adapter("two")
+        model.add_adapter("two", minipeft.LoraConfig(**options("llama", "two")))
+        after = model(tokens(), adapter_names=NAMES).logits
+    assert_equal(after, alone(model, tokens(), NAMES), 1e-12)
+    assert not torch.equal(before[2], after[2])
+
+
+def test_gradients_reach_the_inputs():
+    model = several("llama")
+    vectors = model.get_input_embeddings()(tokens()).detach().requires_grad_()
+    model(inputs_embeds=vectors, adapter_names=NAMES).logits.square().sum().backward()
+    mixed, vectors.grad = vectors.grad, None
+    for row, name in enumerate(NAMES):
+        model(
+            inputs_embeds=vectors[row, None], adapter_names=[name]
+        ).logits.square().sum().backward()
+    assert_equal(mixed, vectors.grad, 1e-12)
+
+
 def test_generation_with_an_adapter_for_each_sample():
     model = several("llama", torch.float32)
     settings = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
