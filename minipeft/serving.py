@@ -43,8 +43,10 @@ class MixedLinear(nn.Module):
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
         low = rows @ self.A.mT  # (batch, length, r)
-        # Nobody else needs h, so the product is added where h lies: half the memory traffic.
-        return wide.baddbmm_(low, self.B).to(h.dtype).view_as(h)
+        # Without gradients nobody else needs h, and the product is added where it lies: half the
+        # memory traffic.
+        add = torch.baddbmm if h.requires_grad else Tensor.baddbmm_
+        return add(wide, low, self.B).to(h.dtype).view_as(h)
 
 
 @dataclass
