@@ -43,9 +43,9 @@ class MixedLinear(nn.Module):
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
         low = rows @ self.A.mT  # (batch, length, r)
-        # Without gradients nobody else needs h, and the product is added where it lies: half the
-        # memory traffic.
-        add = torch.baddbmm if h.requires_grad else Tensor.baddbmm_
+        # Where nobody else needs h the product is added where it lies: half the memory traffic.
+        needed = h.requires_grad or self.base_layer._forward_hooks
+        add = torch.baddbmm if needed else Tensor.baddbmm_
         return add(wide, low, self.B).to(h.dtype).view_as(h)
 
 

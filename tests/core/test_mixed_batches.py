@@ -151,6 +151,17 @@ def test_another_adapter_of_the_same_name():
     assert not torch.equal(before[2], after[2])
 
 
+def test_what_a_hook_keeps_stays_as_it_was():
+    model, seen = several("llama"), []
+    layer = model.get_submodule("base_model.model.layers.0.self_attn.q_proj").base_layer
+    layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    with torch.no_grad():
+        model(tokens(), adapter_names=NAMES)
+        with model.disable_adapter():
+            model(tokens())
+    assert torch.equal(*seen)
+
+
 @pytest.mark.parametrize("prepared", [lambda base: base, minipeft.quantize_model], ids=[32, 4])
 def test_gradients_reach_the_inputs(prepared):
     """Of layers with a bias, too, where 4 bits give a view."""
