@@ -59,6 +59,11 @@ class Forward:
         each = {"SEQ_CLS": 1, "TOKEN_CLS": self.lengths[-1], "QUESTION_ANS": self.lengths[-1]}
         return self.batch * each.get(self.shape.task, 0), self.shape.num_labels
 
+    def widest(self) -> int:
+        """The bytes of the widest activation: inside the MLP."""
+        stacks = zip(self.architecture.stacks, self.lengths, strict=True)
+        return max(self.batch * length * stack.inner * self.width for stack, length in stacks)
+
     def start(self, stack: Stack, length: int) -> Value:
         """The embeddings of the tokens, and a soft prompt before them."""
         trained = self.training.trained(self.shape.in_base(self.shape.words))

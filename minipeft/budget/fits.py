@@ -36,7 +36,7 @@ def both(count: int) -> str:
 class Fit:
     """True where it fits.
 
-    room, needed: bytes; what may be paged out isn't needed. reasons: where they go.
+    room, needed: bytes; needed is the peak less what may be paged out. reasons: where they go.
     changes: what to change -> the bytes needed then; each alone, and if need be together.
     """
 
@@ -54,7 +54,7 @@ class Fit:
 
     def __str__(self) -> str:
         verdict = "fits" if self else "does not fit"
-        lines = [f"{both(self.needed)} {verdict} into {both(self.room)}", *self.reasons]
+        lines = [f"a peak of {both(self.needed)} {verdict} into {both(self.room)}", *self.reasons]
         for change, needed in self.changes.items():
             enough = "fits" if needed <= self.room else "not enough"
             lines.append(f"  with {change}: {both(needed)}, {enough}")

@@ -75,11 +75,7 @@ class Ledger:
         yield "weights", whole + sum(codes for codes, _ in packed), note
         constants = sum(extra for _, extra in packed)
         constants += sum(size(module.buffers()) for module in made)
-        yield (
-            "quantization constants",
-            constants,
-            "an absmax for each 64 weights",
-        )
+        yield "quantization constants", constants, "an absmax for each 64 weights"
 
     def states(self) -> Iterator[Row]:
         """What the optimizer works with, for each trained number."""
@@ -95,20 +91,65 @@ class Ledger:
 
     def passes(self) -> Iterator[Row]:
         """What a forward and a backward pass leave lying about."""
-        recipe, width = self.recipe, self.dtype.itemsize
-        forward = Forward(self.architecture, self.training, recipe, width, self.fused)
-        if recipe.training:
-            forward.run()
+        recipe, forward = self.recipe, self.forward
         how = "each layer's input alone" if recipe.checkpointing else "all that backward reads"
         yield "activations", forward.kept.bytes, f"{how}, {recipe.attention} attention"
         yield "recomputation", forward.recomputed, "one checkpointed layer, while it is made again"
-        answers, choices = forward.answers()
-        logits = answers * choices * width
-        kept = logits + 8 * answers + width if recipe.training and logits else 0
-        yield "logits", kept if recipe.training else logits, "their logarithms, kept by the loss"
-        largest = max(self.matrices.values(), default=0) * width
-        extra = 2 * logits if recipe.training else 0
-        yield "temporary", largest + extra, "logits and their gradient; one matrix out of 4 bits"
+        kept, note = self.logits, "of every token that is read"
+        if recipe.training and self.logits:  # and which answer was right
+            kept += 8 * forward.answers()[0] + self.dtype.itemsize
+            note = "their logarithms, kept by the loss"
+        yield "logits", kept, note
+        note = "logits and gradients on their way, a matrix out of 4 bits: the most at once"
+        yield "temporary", max(self.at_the_loss(), self.in_a_layer()), note
+        note = "torch's copy of all of v, on a GPU; adamw_fused has none"
+        yield "optimizer step", self.in_a_step(), note
+
+    @cached_property
+    def forward(self) -> Forward:
+        """The forward pass; when generating, its sizes alone."""
+        width = self.dtype.itemsize
+        forward = Forward(self.architecture, self.training, self.recipe, width, self.fused)
+        if self.recipe.training:
+            forward.run()
+        return forward
+
+    @property
+    def logits(self) -> int:
+        """The bytes of the logits."""
+        answers, choices = self.forward.answers()
+        return answers * choices * self.dtype.itemsize
+
+    def at_the_loss(self) -> int:
+        """As the backward pass begins: the logits, their gradient and that of their logarithms."""
+        return 3 * self.logits if self.recipe.training else 0
+
+    def in_a_layer(self) -> int:
+        """The logits still, two gradients as wide as the MLP, and a matrix out of 4 bits."""
+        unpacked = max(self.matrices.values(), default=0) * self.dtype.itemsize
+        wide = 2 * self.forward.widest() + self.logits if self.recipe.training else 0
+        return wide + unpacked
+
+    def in_a_step(self) -> int:
+        """What torch's AdamW makes of v: for all tensors at once on a GPU, else for one."""
+        numbers = [tensor.numel() for tensor in self.trained]
+        if self.recipe.optimizer != "adamw" or not numbers:
+            return 0
+        return self.recipe.state_width * (sum(numbers) if self.fused else max(numbers))
+
+    def peak(self, rows: dict[str, int]) -> int:
+        """The most at one moment, where gradients are dropped after each step.
+
+        The backward pass uses up activations and makes gradients, so that both are never there in
+        full, unless steps are accumulated.
+        """
+        stay = ("weights", "quantization constants", "adapter", "optimizer", "master copy")
+        fixed = sum(rows[name] for name in (*stay, "key/value cache"))
+        loss = rows["activations"] + rows["logits"] + self.at_the_loss()
+        used = max(rows["activations"], rows["gradients"])
+        layer = used + rows["recomputation"] + self.in_a_layer()
+        step = rows["gradients"] + rows["optimizer step"] + self.logits
+        return fixed + max(loss, layer, step)
 
     def cache(self) -> Row:
         """Keys and values of all tokens, while generating."""

@@ -28,12 +28,14 @@ ON_DISK = "adapter file"
 class MemoryBudget:
     """Bytes by row, and what each row counts.
 
+    peak_bytes: the most at one moment, where gradients are dropped after each step.
     paged_bytes: the part of the optimizer's states that may leave the GPU.
     model, config, recipe: what it was asked for.
     """
 
     rows: dict[str, int]
     notes: dict[str, str]
+    peak_bytes: int
     paged_bytes: int
     model: Any
     config: PeftConfig | None
@@ -46,13 +48,13 @@ class MemoryBudget:
 
     @property
     def total_bytes(self) -> int:
-        """All rows in memory, as if everything were there at once: an upper bound."""
+        """All rows in memory, as if all were there at once: no peak is higher."""
         return sum(self.in_memory.values())
 
     @property
     def needed_bytes(self) -> int:
-        """The total, less what may be paged out."""
-        return self.total_bytes - self.paged_bytes
+        """The peak, less what may be paged out."""
+        return self.peak_bytes - self.paged_bytes
 
     @property
     def remarks(self) -> list[str]:
@@ -67,13 +69,14 @@ class MemoryBudget:
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
-        whole = {"total_bytes": self.total_bytes, "paged_bytes": self.paged_bytes}
+        whole = {"total_bytes": self.total_bytes, "peak_bytes": self.peak_bytes}
+        whole["paged_bytes"] = self.paged_bytes
         return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.recipe)}
 
     def table(self) -> str:
         """A line for each row that isn't 0: bytes, GB, GiB and the convention; then the total."""
         shown = {name: count for name, count in self.rows.items() if count}
-        shown[TOTAL] = self.total_bytes
+        shown |= {TOTAL: self.total_bytes, PEAK: self.peak_bytes}
         wide = max(map(len, shown))
         lines = [f"{'':<{wide}}  {'bytes':>18}  {'GB (10^9)':>10}  {'GiB (2^30)':>10}"]
         for name, count in shown.items():
@@ -83,7 +86,7 @@ class MemoryBudget:
         return "\n".join(lines + self.remarks)
 
     def fits(self, room: str | int) -> Fit:
-        """Whether it fits into "24 GB", with the reasons and what to change; raises ValueError."""
+        """Whether its peak fits into "24 GB", the reasons, what to change. Raises ValueError."""
         largest = sorted(self.in_memory.items(), key=lambda row: -row[1])[:3]
         reasons = [f"{name}: {both(count)}" for name, count in largest]
         if self.paged_bytes:
@@ -106,7 +109,7 @@ class MemoryBudget:
         return bars({name: count for name, count in self.in_memory.items() if count}, title)
 
 
-TOTAL = "total in memory"
+TOTAL, PEAK = "total in memory", "peak of one moment"
 
 
 def memory_budget(
@@ -121,10 +124,12 @@ def memory_budget(
     """
     recipe = Recipe(**options)
     ledger = Ledger(architecture_or_model, config, recipe)
-    rows = list(ledger.rows())
+    listed = list(ledger.rows())
+    rows = {name: count for name, count, _ in listed}
     return MemoryBudget(
-        {name: count for name, count, _ in rows},
-        {name: note for name, _, note in rows},
+        rows,
+        {name: note for name, _, note in listed},
+        ledger.peak(rows),
         paged_bytes(ledger.trained, recipe.state_width) if "paged" in recipe.optimizer else 0,
         architecture_or_model,
         config,

@@ -10,6 +10,7 @@ COLORS = {
     "gradients": "#56B4E9",
     "optimizer": "#E69F00",
     "master copy": "#A86200",
+    "optimizer step": "#F5C710",
     "activations": "#009E73",
     "recomputation": "#7CCBA2",
     "logits": "#CC79A7",

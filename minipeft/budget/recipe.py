@@ -15,6 +15,7 @@ DTYPES = {
 # Name -> how many running means each trained number has. AdamW's are m and v; Lion has one.
 OPTIMIZERS = {
     "adamw": 2,
+    "adamw_fused": 2,
     "adamw_8bit": 2,
     "paged_adamw": 2,
     "lion": 1,
@@ -29,7 +30,8 @@ class Recipe:
 
     batch, length: texts and tokens of each in one forward pass; target_length: of what an
         encoder-decoder makes of it, `length` if None.
-    optimizer: "adamw", "adamw_8bit", "paged_adamw", "lion", "sgd" or "sgd_momentum".
+    optimizer: "adamw" (torch's as it comes), "adamw_fused" (with fused=True), "adamw_8bit",
+        "paged_adamw", "lion", "sgd" or "sgd_momentum".
     checkpointing: keep each layer's input alone, and compute the layer again.
     quantization: None, "nf4", or "nf4_double" with double quantization; of all linear layers but
         those that `skip` names.

@@ -23,7 +23,7 @@ def optimizer_bytes(name: str, tensors: Iterable[Tensor], width: int) -> int:
     """
     tensors, means = list(tensors), OPTIMIZERS[name]
     if name != "adamw_8bit":
-        steps = 4 * len(tensors) if name.endswith("adamw") else 0
+        steps = 4 * len(tensors) if "adamw" in name else 0
         return means * width * sum(tensor.numel() for tensor in tensors) + steps
     large = [tensor.numel() for tensor in tensors if tensor.numel() >= SMALLEST_8BIT]
     small = sum(tensor.numel() for tensor in tensors) - sum(large)

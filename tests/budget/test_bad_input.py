@@ -69,9 +69,7 @@ def test_wrong_keywords():
         Architecture("decoder", **SIZES, hidden=8)
     with pytest.raises(ValueError, match="model_type='decodr' is not known; nearest: 'decoder'"):
         Architecture("decodr", **SIZES)
-    with pytest.raises(
-        ValueError, match=r"head='SEQ_CLASS' is not built .*'SEQ_CLS"
-    ):
+    with pytest.raises(ValueError, match=r"head='SEQ_CLASS' is not built .*'SEQ_CLS"):
         Architecture("encoder", head="SEQ_CLASS", **SIZES)
     with pytest.raises(ValueError, match="image_size=9 can't be divided by 4"):
         sizes = {name: size for name, size in SIZES.items() if name != "vocab_size"}

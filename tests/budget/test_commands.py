@@ -55,7 +55,7 @@ def test_memory_command(capsys):
     assert found["fit"]["fits"] is True
     assert main(["memory", "llama-7b", "--fits", "24 GB"]) == 1
     out = capsys.readouterr().out
-    assert "84.03 GB = 78.26 GiB does not fit into 24.00 GB" in out
+    assert "does not fit into 24.00 GB = 22.35 GiB" in out
     assert main(["memory", "llama-7b", "--generation"]) == 0
     assert "key/value cache" in capsys.readouterr().out
 

@@ -32,7 +32,7 @@ def test_it_fits():
     budget = memory_budget("llama-7b", lora(8, ALL), quantization="nf4", checkpointing=True)
     fit = budget.fits("24 GB")
     assert fit
-    assert fit.needed == budget.total_bytes
+    assert fit.needed == budget.peak_bytes <= budget.total_bytes
     assert not fit.changes
     assert "fits into 24.00 GB = 22.35 GiB" in str(fit)
 
@@ -48,7 +48,7 @@ def test_it_does_not_fit_and_each_change_says_what_it_brings():
     tried |= {"quantization='nf4_double'": {"quantization": "nf4_double"}}
     for name, change in tried.items():
         other = memory_budget("llama-7b", lora(8, ALL), **recipe | change)
-        assert fit.changes[name] == other.total_bytes
+        assert fit.changes[name] == other.peak_bytes
     assert "does not fit into" in str(fit)
     assert min(fit.changes.values()) <= 10e9
 
@@ -73,13 +73,13 @@ def test_hopeless():
 
 def test_pages_make_room():
     recipe = {"quantization": "nf4_double", "checkpointing": True}
-    plain = memory_budget("llama-65b", lora(64, ALL), **recipe)
+    plain = memory_budget("llama-65b", lora(64, ALL), optimizer="adamw_fused", **recipe)
     paged = memory_budget("llama-65b", lora(64, ALL), optimizer="paged_adamw", **recipe)
-    assert not plain.fits("48 GB")
-    assert paged.fits("48 GB")
-    assert paged.total_bytes == plain.total_bytes
-    assert "may be paged out" in str(paged.fits("48 GB"))
-    assert paged.fits("48 GB").needed == paged.total_bytes - paged.paged_bytes
+    assert not plain.fits("45 GB")
+    assert paged.fits("45 GB")
+    assert paged.peak_bytes == plain.peak_bytes
+    assert paged.fits("45 GB").needed == paged.peak_bytes - paged.paged_bytes
+    assert "may be paged out" in str(paged.fits("45 GB"))
 
 
 def test_table_names_units_and_conventions():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import minipeft
+from benchmarks.memory import held_by, peak
 from minipeft.budget import memory_budget
 from minipeft.course.base import load_base
 from minipeft.models.llama import Llama, LlamaConfig
@@ -164,6 +165,7 @@ def is_module(thing: object) -> bool:
 
 OPTIMIZERS = {
     "adamw": torch.optim.AdamW,
+    "adamw_fused": lambda parameters: torch.optim.AdamW(parameters, fused=True),
     "adamw_8bit": bitsandbytes.optim.AdamW8bit,
     "lion": bitsandbytes.optim.Lion32bit,
     "sgd": torch.optim.SGD,
@@ -189,3 +191,26 @@ def test_the_pages_of_a_paged_optimizer():
     assert budget.paged_bytes == sum(2 * p.nbytes for p in optimizer.paged)
     assert 0 < budget.paged_bytes < budget.rows["optimizer"]
     assert budget.rows["optimizer"] == memory_budget(base).rows["optimizer"]
+
+
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
+@pytest.mark.parametrize("method", ["full", "LoRA", "DoRA", "Houlsby", "prefix"])
+def test_peak_of_a_step(method, checkpointing):
+    """By the allocator's own ledger, which also sees what is there for a moment only."""
+    config, base = METHODS[method](), load_base()[0]
+    options = {"batch": 8, "length": 64, "checkpointing": checkpointing}
+    budget = memory_budget(base, config, **options)
+    model = adapted(base, config, checkpointing)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad])
+    tokens = torch.randint(base.config.vocab_size, (8, 64))
+
+    def step() -> None:
+        logits = model(tokens)
+        F.cross_entropy(logits.flatten(0, 1), tokens.flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    measured = peak(step, held_by(model, optimizer)).total
+    assert budget.peak_bytes == pytest.approx(measured, rel=0.08)
+    assert budget.peak_bytes <= budget.total_bytes
