@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-import minipeft
-
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 HEAD_DIM = 64
 
@@ -47,7 +45,7 @@ class Size:
 
 SMALL = Size(256, 4, 8, 64)
 LARGE = Size(1024, 4, 2, 256)
-TINY = Size(64, 2, 2, 8, vocabulary=64)
+TINY = Size(64, 2, 2, 8, vocabulary=64, inner=128)
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,7 @@ class Step:
         self.optimizer = torch.optim.AdamW(self.trained, lr=1e-4) if update else None
 
     def loss(self) -> Tensor:
-        loss = self.model(input_ids=self.tokens, labels=self.tokens).loss
-        if isinstance(self.model, minipeft.PeftModel):
-            loss = loss + self.model.penalty()  # peft adds AdaLoRA's by itself
-        return loss
+        return self.model(input_ids=self.tokens, labels=self.tokens).loss
 
     def __call__(self) -> None:
         self.loss().backward()

@@ -78,6 +78,16 @@ class Row:
             return None
         return self.figure.median <= self.at_most
 
+    def __str__(self) -> str:
+        figure, unit = self.figure, "" if self.other is not None else f" {self.unit}"
+        if figure is None:
+            return f"{self.what}: not measured, {self.note}"
+        text = f"{self.what} / {self.against}: {figure.median:.3f}{unit}"
+        text += f" [{figure.low:.3f}, {figure.high:.3f}]"
+        if self.at_most is not None:
+            text += f", at most {self.at_most:.2f}: {'holds' if self.holds else 'MISSES'}"
+        return text
+
 
 def timed(
     what: str,
@@ -113,8 +123,11 @@ def counted(
     return Row(what, against, figures[0], at_most, goal, *figures[1:], unit="bytes")
 
 
-def main(name: str, rows: Callable[[Options], Iterable[Row]], about: str | None) -> None:
-    """Read the command line, measure, print, and put the rows into the JSON if one is named."""
+def main(name: str, rows: Callable[[Options], Iterable], about: str | None) -> None:
+    """Read the command line, measure, print, and put the rows into the JSON if one is named.
+
+    rows: yields instances of a dataclass, one for each figure.
+    """
     parser = argparse.ArgumentParser(description=(about or name).splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU")
@@ -131,17 +144,18 @@ def main(name: str, rows: Callable[[Options], Iterable[Row]], about: str | None)
     options = Options(given.device, dtype, given.threads, given.seconds, given.tiny)
     measured = []
     for row in rows(options):
-        print(line(row), flush=True)
+        print(row, flush=True)
         measured.append(asdict(row))
     if given.out:
-        put(given.out, name, measured, options)
+        fields = {"machine": machine(options), "versions": versions()}
+        update(given.out, fields, {name: measured})
 
 
-def put(path: Path, name: str, part: Any, options: Options) -> None:
-    """Replace one part of the JSON; the others stay."""
+def update(path: Path, fields: dict[str, Any], parts: dict[str, list] | None = None) -> None:
+    """Put fields and parts into the JSON; those of other names stay."""
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    record |= {"machine": machine(options), "versions": versions()}
-    record.setdefault("parts", {})[name] = part
+    record |= fields
+    record["parts"] = record.get("parts", {}) | (parts or {})
     atomic_write(path, (json.dumps(record, indent=1) + "\n").encode())
 
 
@@ -182,15 +196,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "not installed"
     return found
-
-
-def line(row: Row) -> str:
-    """A row for the terminal."""
-    if row.figure is None:
-        return f"{row.what}: not measured, {row.note}"
-    figure, unit = row.figure, "" if row.other is not None else f" {row.unit}"
-    text = f"{row.what} / {row.against}: {figure.median:.3f}{unit}"
-    text += f" [{figure.low:.3f}, {figure.high:.3f}]"
-    if row.at_most is not None:
-        text += f", at most {row.at_most}: {'holds' if row.holds else 'MISSES'}"
-    return text
