@@ -1,8 +1,9 @@
 """Activations: what a model's forward pass leaves behind for its backward pass.
 
-The pass of minipeft.models.Llama is written down once more, with sizes for tensors (tape.py). Other
-families differ in switches: the norm, the positions, a gate or none, attention to another stack.
-Left out are DeBERTa's tables of relative positions, and classifiers.
+The pass of minipeft.models.Llama is written down once more, with sizes for tensors (tape.py): there
+it is exact. Other families differ in switches (the norm, the positions, a gate or none, attention
+to another stack): there it is an estimate, with GELU and dropout as one operation each, and without
+DeBERTa's tables of relative positions.
 """
 
 from minipeft.budget.architectures import Architecture

@@ -63,18 +63,23 @@ class Ledger:
             if is_linear(layer) and not is_packed(layer) and not is_below(path, skipped)
         }
 
+    @cached_property
+    def packed(self) -> list[Linear4bit]:
+        """The layers that are in 4 bits already."""
+        modules = self.training.model.modules()
+        return [module for module in modules if isinstance(module, Linear4bit)]
+
     def base(self) -> Iterator[Row]:
         """The weights, and the constants of those in 4 bits."""
         model, double = self.training.model, self.recipe.quantization == "nf4_double"
         whole = size(p for p in model.parameters() if id(p) not in self.matrices)
-        packed = [quantized_bytes(numbers, double) for numbers in self.matrices.values()]
-        made = [module for module in model.modules() if isinstance(module, Linear4bit)]
+        made = [quantized_bytes(numbers, double) for numbers in self.matrices.values()]
         note = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
-        if packed or made:
+        if made or self.packed:
             note = f"linear layers 4 bits each, the rest {note}"
-        yield "weights", whole + sum(codes for codes, _ in packed), note
-        constants = sum(extra for _, extra in packed)
-        constants += sum(size(module.buffers()) for module in made)
+        yield "weights", whole + sum(codes for codes, _ in made), note
+        constants = sum(extra for _, extra in made)
+        constants += sum(size(layer.buffers()) for layer in self.packed)
         yield "quantization constants", constants, "an absmax for each 64 weights"
 
     def states(self) -> Iterator[Row]:
@@ -126,9 +131,10 @@ class Ledger:
 
     def in_a_layer(self) -> int:
         """The logits still, two gradients as wide as the MLP, and a matrix out of 4 bits."""
-        unpacked = max(self.matrices.values(), default=0) * self.dtype.itemsize
+        numbers = [layer.in_features * layer.out_features for layer in self.packed]
+        unpacked = max([*numbers, *self.matrices.values()], default=0)
         wide = 2 * self.forward.widest() + self.logits if self.recipe.training else 0
-        return wide + unpacked
+        return wide + unpacked * self.dtype.itemsize
 
     def in_a_step(self) -> int:
         """What torch's AdamW makes of v: for all tensors at once on a GPU, else for one."""

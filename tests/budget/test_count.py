@@ -39,6 +39,10 @@ def lora(real: nn.Module, pick: random.Random) -> dict:
     return options
 
 
+def dora(real: nn.Module, pick: random.Random) -> dict:
+    return lora(real, pick) | {"use_dora": True}
+
+
 def everywhere(real: nn.Module, pick: random.Random) -> dict:
     return {"r": some_rank(real, pick), "target_modules": "all-linear"}
 
@@ -75,6 +79,7 @@ def p_tuning(real: nn.Module, pick: random.Random) -> dict:
 
 METHODS = {
     "LoRA": (lora, minipeft.LoraConfig, peft.LoraConfig),
+    "DoRA": (dora, minipeft.LoraConfig, peft.LoraConfig),
     "LoRA everywhere": (everywhere, minipeft.LoraConfig, peft.LoraConfig),
     "AdaLoRA": (adalora, minipeft.AdaLoraConfig, peft.AdaLoraConfig),
     "VeRA": (vera, minipeft.VeraConfig, peft.VeraConfig),
@@ -94,21 +99,22 @@ def counted_by_peft(real: nn.Module, config: peft.PeftConfig) -> tuple[int, int]
         return peft.get_peft_model(real, config).get_nb_trainable_parameters()
 
 
-def agree(family: str, seed: int, method: str) -> None:
+def agree(family: str, seed: int, method: str, head: int = 0) -> None:
+    """The same number from the shape and from the real thing, with this head of the family."""
     options, ours, theirs = METHODS[method]
     shape = config(family, seed)
     if method == "prefix" and family.endswith("t5"):  # see the last test
         shape.num_heads, shape.d_kv = 2, shape.d_model // 2
-    auto, task = HEADS[family][0]
+    auto, task = HEADS[family][head]
     real = model(shape, auto)
     pick = random.Random(f"{method} {family} {seed}")
     fields = shape.to_dict() | {"architectures": [type(real).__name__]}
-    given = options(real, pick) | {"task_type": task if method in PROMPTS else None}
+    given = options(real, pick) | {"task_type": task if method in PROMPTS or head else None}
     count = count_parameters(fields, ours(**given))
     trained, total = counted_by_peft(real, theirs(**given))
     assert count.trainable == trained, given
     if method == "AdaLoRA":  # peft counts each layer's current rank as one more parameter
-        total -= len(count.by_module)
+        total -= sum(1 for path in count.by_module if not path.endswith(("classifier", "score")))
     assert count.total == total, given
 
 
@@ -121,6 +127,30 @@ def test_as_many_as_peft_trains(family, method):
     start = list(METHODS).index(method) % 3
     for seed in SEEDS if method == "LoRA" else SEEDS[start::3]:
         agree(family, seed, method)
+
+
+@pytest.mark.parametrize("method", ["LoRA", "VeRA", "prompt"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "roberta", "deberta-v2"])
+def test_a_classifier_is_trained_and_counted_twice(family, method):
+    for seed in SEEDS[::3]:
+        agree(family, seed, method, head=1)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "roberta", "deberta-v2", "vit", "whisper"])
+def test_canonical_names_are_one_matrix_each(family):
+    """GPT-2's fused matrix is three here; its own name counts as peft does, with one A for all."""
+    for seed in SEEDS:
+        shape = config(family, seed)
+        d = shape.hidden_size
+        attentions = shape.num_hidden_layers
+        if family == "whisper":  # the decoder's layers also attend to the encoder
+            attentions += 2 * shape.decoder_layers
+        names = ["q_proj", "k_proj", "v_proj", "o_proj"]
+        lora = minipeft.LoraConfig(r=1, target_modules=names)
+        assert count_parameters(shape.to_dict(), lora).trainable == attentions * 4 * (d + d)
+        if family == "gpt2":
+            fused = minipeft.LoraConfig(r=1, target_modules=["c_attn"])
+            assert count_parameters(shape.to_dict(), fused).trainable == attentions * (d + 3 * d)
 
 
 @pytest.mark.parametrize("inner", [12, 24])

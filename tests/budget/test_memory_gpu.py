@@ -9,10 +9,7 @@ from benchmarks.memory import held_by, peak
 from minipeft.budget import memory_budget
 from minipeft.models.llama import Llama, LlamaConfig
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU"),
-]
+pytestmark = pytest.mark.gpu
 BATCH, LENGTH = 4, 512
 LORA = minipeft.LoraConfig(r=16, target_modules="all-linear")
 CASES = {
