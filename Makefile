@@ -14,12 +14,12 @@ PYTHONS     := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python
 AS_ROOT     := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test setup lint notebooks exercises clean FORCE
+.PHONY: help lab test setup lint notebooks exercises bench bench-gpu clean FORCE
 
 help: ## Print this help
 	@echo "minipeft: parameter-efficient fine-tuning, built from scratch"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
 
 # Threads that spin while they wait starve the browser, and each other on a busy machine.
 lab: export OMP_WAIT_POLICY ?= PASSIVE
@@ -41,6 +41,14 @@ notebooks: setup ## Execute the lessons and normalise them for a commit
 
 exercises: setup ## Make exercises/ from solutions/
 	$(RUN) scripts/exercises.py
+
+# Threads of torch that spin while they wait keep bitsandbytes' own off the cores, and vice versa.
+bench bench-gpu: export OMP_WAIT_POLICY ?= PASSIVE
+bench: setup ## Measure beside peft and bitsandbytes (under 15 minutes; leave the machine alone)
+	$(RUN) -m benchmarks
+
+bench-gpu: setup ## The same on an NVIDIA GPU
+	$(RUN) -m benchmarks --device cuda
 
 clean: ## Remove .venv and everything else that can be made again
 	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

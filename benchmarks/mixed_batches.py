@@ -34,7 +34,7 @@ def rows(options: Options) -> Iterator[Row]:
     for size in options.sizes(*SIZES):
         yield from beyond_the_base(options, size)
     if options.cuda:
-        yield from against_one(options, replace(LARGE, batch=64))
+        yield from against_one(options, *options.sizes(replace(LARGE, batch=64)))
 
 
 def beyond_the_base(options: Options, size: Size) -> Iterator[Row]:

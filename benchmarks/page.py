@@ -60,10 +60,8 @@ def write_page(results: Path) -> None:
     )
     atomic_write(results.with_suffix(".md"), page.encode())
     atomic_write(results.with_suffix(".png"), draw_ratios(rows))
-    if "growth" in record["parts"]:
-        atomic_write(
-            results.with_name(f"{stem}_growth.png"), draw_growth(record["parts"]["growth"])
-        )
+    growth = draw_growth(record["parts"].get("growth", []))
+    atomic_write(results.with_name(f"{stem}_growth.png"), growth)
 
 
 def described(machine: dict) -> str:
@@ -79,11 +77,14 @@ def table_line(row: dict) -> str:
         return f"| {what} | not measured: {row['note']} | | | | | |"
     alone = row["other"] is None
     figure = row["ours"] if alone else row["ratio"]
-    told = amount(figure["median"], row["unit"]) if alone else f"**{figure['median']:.3f}**"
-    spread = f" [{figure['low']:.3f}, {figure['high']:.3f}]" if row["unit"] == "s" else ""
+    low, median, high = (
+        amount(figure[key], row["unit"]) if alone else f"{figure[key]:.3f}"
+        for key in ("low", "median", "high")
+    )
+    told = f"**{median}**" + (f" [{low}, {high}]" if low != high else "")
     limits = ["" if row[key] is None else f"{row[key]:.2f}" for key in ("at_most", "goal")]
     amounts = [amount(row[k]["median"], row["unit"]) if row[k] else "" for k in ("ours", "other")]
-    return f"| {what} | {told}{spread} | {' | '.join(limits + amounts)} | {verdict(row, figure)} |"
+    return f"| {what} | {told} | {' | '.join(limits + amounts)} | {verdict(row, figure)} |"
 
 
 def verdict(row: dict, figure: dict) -> str:
@@ -96,8 +97,10 @@ def verdict(row: dict, figure: dict) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """Seconds in ms, bytes in MB."""
-    return f"{1000 * value:.3g} ms" if unit == "s" else f"{value / 1e6:.3g} MB"
+    """Seconds as ms or s, bytes as MB or GB."""
+    small, large = ("ms", "s") if unit == "s" else ("MB", "GB")
+    value = 1000 * value if unit == "s" else value / 1e6
+    return f"{value:.3g} {small}" if value < 1000 else f"{value / 1000:.3g} {large}"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The two pictures of a page: ratios beside their limits, and curves of growth beside theory."""
 
+from math import ceil, floor, log10
+
 from minipeft.course.figures import COLORS, plt, png
 
 CURVES = {"ours": ("minipeft", "lora", "-"), "peft": ("peft", "base", "-")}
@@ -35,28 +37,42 @@ def draw_ratios(rows: list[dict]) -> bytes:
 
 
 def draw_growth(points: list[dict]) -> bytes:
-    """Time above, memory below; a column for each thing that grows."""
-    fig, axes = plt.subplots(2, len(TIMES), figsize=(3 * len(TIMES), 6))
-    for column, (what, grows) in enumerate(TIMES):
+    """A panel of time and, below it, one of memory for each thing that grows."""
+    fig, axes = plt.subplots(4, 3, figsize=(10, 11))
+    for number, (what, grows) in enumerate(TIMES):
         chosen = [p for p in points if (p["what"], p["grows"]) == (what, grows)]
-        for ax, key, factor, unit in zip(
-            axes[:, column], ("seconds", "bytes"), (1000, 1e-6), ("ms", "MB"), strict=True
-        ):
-            curves(ax, chosen, key, factor)
-            ax.set_xlabel(grows)
-            ax.set_ylabel(unit)
-        axes[0, column].set_title(f"time of a {what}")
-        axes[1, column].set_title("peak memory" if what != "switch" else "memory")
+        row, column = divmod(number, 3)
+        time, memory = axes[2 * row, column], axes[2 * row + 1, column]
+        curves(time, chosen, "seconds", 1000)
+        curves(memory, chosen, "bytes", 1e-6)
+        time.set(title=f"time of a {what}", ylabel="ms", xlabel=grows)
+        kept = "memory of base and adapters"
+        title = kept if what == "switch" else f"peak memory of a {what}"
+        memory.set(title=title, ylabel="MB", xlabel=grows)
     return png(fig)
 
 
 def curves(ax, points: list[dict], key: str, factor: float) -> None:
-    """One line for each library and one for theory, on logarithmic axes."""
+    """One line for each library and one for theory, on logarithmic axes of whole decades."""
+    heights = []
     for name, (label, color, style) in CURVES.items():
         drawn = [(p["value"], factor * p[key][name]) for p in points if name in p[key]]
         if drawn:
-            ax.plot(*zip(*drawn, strict=True), style, color=COLORS[color], label=label)
-            ax.lines[-1].set_marker("" if name == "theory" else "o")
-    ax.set_xscale("log", base=2)
+            marker = "" if name == "theory" else "o"
+            ax.plot(
+                *zip(*drawn, strict=True),
+                linestyle=style,
+                marker=marker,
+                markersize=4,
+                color=COLORS[color],
+                label=label,
+            )
+            heights += [height for _, height in drawn]
+    ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.legend(fontsize=8)
+    values = [p["value"] for p in points]
+    ax.set_xticks(values, [str(value) for value in values])
+    ax.set_xticks([], minor=True)
+    if heights:
+        ax.set_ylim(10 ** floor(log10(min(heights))), 10 ** ceil(log10(max(heights))))
+        ax.legend(fontsize=8)

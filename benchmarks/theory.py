@@ -35,9 +35,13 @@ def forward_flops(size: Size, r: int) -> int:
 
 
 def step_flops(size: Size, r: int) -> int:
-    """A frozen weight is read twice, for h and for dx; a trained one a third time, for its own
-    gradient; attention's backward pass is twice its forward pass."""
+    """A frozen weight multiplies twice, for h and for dx, a trained one also for its gradient.
+
+    Attention's backward pass is twice its forward pass. The first q, k and v need no dx: nothing
+    below them is trained.
+    """
     numbers = 4 * base_numbers(size) + 6 * adapter_numbers(size, r)
+    numbers -= 2 * 3 * size.width * (size.width + r)
     attention = 3 * size.layers * 2 * size.length * size.width
     return size.batch * size.length * (numbers + attention)
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from .project import PROJECT, PYPROJECT, ROOT, needs, pinned_versions, requirements
 
 GPU_ONLY = ("nvidia", "triton", "cuda")  # what torch's CUDA build brings along
-OWN = {"minipeft", "tests", "scripts", "offline_guard"}
+OWN = {"minipeft", "tests", "scripts", "benchmarks", "offline_guard"}
 
 
 def test_every_dependency_has_its_reason():
@@ -79,7 +79,12 @@ def _imported_names(path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("minipeft", ["lab"]), ("scripts", ["lab", "test"]), ("tests", ["lab", "test"])],
+    [
+        ("minipeft", ["lab"]),
+        ("scripts", ["lab", "test"]),
+        ("benchmarks", ["lab", "test"]),
+        ("tests", ["lab", "test"]),
+    ],
 )
 def test_every_import_is_declared(folder, extras):
     """A package that comes along with another today may be gone from it tomorrow."""

@@ -64,8 +64,16 @@ def checkout(tmp_path) -> Checkout:
 def test_bare_make_prints_help(checkout):
     done, calls = checkout.make()
     assert done.returncode == 0 and not calls
-    for target in ("lab", "test", "setup", "lint", "notebooks", "exercises", "clean"):
+    for target in ("lab", "test", "setup", "lint", "notebooks", "exercises", "bench", "clean"):
         assert f"make {target} " in done.stdout
+    assert "make bench-gpu " in done.stdout
+
+
+@pytest.mark.parametrize("target, options", [("bench", ""), ("bench-gpu", " --device cuda")])
+def test_benchmarks_are_one_command(checkout, target, options):
+    done, calls = checkout.make(target)
+    assert done.returncode == 0, done.stderr
+    assert calls[-1] == f"-m benchmarks{options}"
 
 
 def test_first_setup_then_nothing_to_do(checkout):
