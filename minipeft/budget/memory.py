@@ -92,10 +92,14 @@ class MemoryBudget:
         if self.paged_bytes:
             reasons.append(f"{both(self.paged_bytes)} of the optimizer may be paged out")
 
+        known = {str((self.config, self.recipe)): self.needed_bytes}
+
         def needs(config: PeftConfig | None, recipe: Recipe) -> int:
-            if (config, recipe) == (self.config, self.recipe):
-                return self.needed_bytes
-            return memory_budget(self.model, config, **vars(recipe)).needed_bytes
+            asked = str((config, recipe))
+            if asked not in known:
+                other = memory_budget(self.model, config, **vars(recipe))
+                known[asked] = other.needed_bytes
+            return known[asked]
 
         size = parse_size(room)
         changes = find_changes(self.config, self.recipe, size, needs)

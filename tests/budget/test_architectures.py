@@ -15,7 +15,7 @@ def shapes(module) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("family", CONFIGS)
 def test_every_parameter_has_the_name_and_shape_of_the_real_one(family, seed):
     shape = config(family, seed)
-    for auto, task in HEADS[family][: None if seed < 3 else 1]:  # the usual head alone, then
+    for auto, task in HEADS[family][: None if seed < 2 else 1]:  # the usual head alone, then
         real = model(shape, auto)
         fields = shape.to_dict() | {"architectures": [type(real).__name__]}
         ours = Architecture.from_config(fields)

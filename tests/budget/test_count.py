@@ -121,18 +121,18 @@ def agree(family: str, seed: int, method: str, head: int = 0) -> None:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("family", CONFIGS)
 def test_as_many_as_peft_trains(family, method):
-    """A dozen shapes with LoRA; each third of them with each other method, to save time."""
+    """A dozen shapes with LoRA; two of them with each other method, to save time."""
     if family == "vit" and method in PROMPTS:
         pytest.skip("peft has no soft prompts for pictures")
-    start = list(METHODS).index(method) % 3
-    for seed in SEEDS if method == "LoRA" else SEEDS[start::3]:
+    start = list(METHODS).index(method) % 6
+    for seed in SEEDS if method == "LoRA" else SEEDS[start::6]:
         agree(family, seed, method)
 
 
 @pytest.mark.parametrize("method", ["LoRA", "VeRA", "prompt"])
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "roberta", "deberta-v2"])
 def test_a_classifier_is_trained_and_counted_twice(family, method):
-    for seed in SEEDS[::3]:
+    for seed in SEEDS[:2]:
         agree(family, seed, method, head=1)
 
 

@@ -37,7 +37,7 @@ def by_adapters(family: str, seed: int, kind: type) -> int:
     return sum(p.numel() for name, p in named if p.requires_grad and "adapters" in name)
 
 
-@pytest.mark.parametrize("seed", SEEDS[::4])
+@pytest.mark.parametrize("seed", SEEDS[4:6])
 @pytest.mark.parametrize("family", CONFIGS)
 def test_bottlenecks_as_the_adapters_library_trains(family, seed):
     real, fields = real_and_fields(family, seed)
@@ -86,7 +86,7 @@ def test_bitfit_gives_biases_to_layers_without(family):
 
 @pytest.mark.parametrize("family", CONFIGS)
 def test_partial_and_full_count_the_real_parameters(family):
-    for seed in SEEDS:
+    for seed in SEEDS[::3]:
         real, fields = real_and_fields(family, seed)
         norms = count_parameters(fields, minipeft.PartialConfig(norms=True))
         kept = [m for m in real.modules() if "norm" in type(m).__name__.lower()]

@@ -28,58 +28,63 @@ def test_what_is_no_size(text):
         parse_size(text)
 
 
+SMALL = "smollm2-135m"
+
+
 def test_it_fits():
-    budget = memory_budget("llama-7b", lora(8, ALL), quantization="nf4", checkpointing=True)
+    budget = memory_budget(SMALL, lora(8, ALL), quantization="nf4", checkpointing=True)
     fit = budget.fits("24 GB")
     assert fit
     assert fit.needed == budget.peak_bytes <= budget.total_bytes
     assert not fit.changes
     assert "fits into 24.00 GB = 22.35 GiB" in str(fit)
+    assert budget.fits(budget.peak_bytes)
+    assert not budget.fits(budget.peak_bytes - 1)
 
 
 def test_it_does_not_fit_and_each_change_says_what_it_brings():
-    recipe = {"batch": 2, "length": 256}
-    budget = memory_budget("llama-7b", lora(8, ALL), **recipe)
-    fit = budget.fits("10 GB")
+    recipe = {"batch": 8, "length": 64}
+    budget = memory_budget(SMALL, lora(8, ALL), **recipe)
+    fit = budget.fits("600 MB")
     assert not fit
-    assert fit.reasons[0].startswith("weights: 13.48 GB = 12.55 GiB")
-    tried = {"batch=1": {"batch": 1}, "length=128": {"length": 128}}
+    assert fit.reasons[0].startswith("activations: ")
+    tried = {"batch=1": {"batch": 1}, "length=32": {"length": 32}}
     tried |= {"checkpointing=True": {"checkpointing": True}}
     tried |= {"quantization='nf4_double'": {"quantization": "nf4_double"}}
     for name, change in tried.items():
-        other = memory_budget("llama-7b", lora(8, ALL), **recipe | change)
+        other = memory_budget(SMALL, lora(8, ALL), **recipe | change)
         assert fit.changes[name] == other.peak_bytes
     assert "does not fit into" in str(fit)
-    assert min(fit.changes.values()) <= 10e9
+    assert min(fit.changes.values()) <= 600e6
 
 
 def test_changes_together_where_none_is_enough_alone():
-    fit = memory_budget("llama-2-13b", lora(8, ALL), batch=8).fits("12 GB")
+    fit = memory_budget(SMALL, lora(8, ALL), batch=8).fits("300 MB")
     together, needed = list(fit.changes.items())[-1]
     assert together.startswith("checkpointing=True and ")
-    assert needed <= 12e9 < min(list(fit.changes.values())[:-1])
+    assert needed <= 300e6 < min(list(fit.changes.values())[:-1])
 
 
 def test_full_fine_tuning_is_told_of_lora():
-    fit = memory_budget("llama-7b").fits("24 GB")
-    assert any("LoRA" in change and needed <= 24e9 for change, needed in fit.changes.items())
+    fit = memory_budget(SMALL, length=64).fits("700 MB")
+    assert any("LoRA" in change and needed <= 700e6 for change, needed in fit.changes.items())
 
 
 def test_hopeless():
-    fit = memory_budget("gpt3-175b").fits("1 GB")
+    fit = memory_budget("gpt2").fits("1 MB")
     assert not fit
-    assert all(needed > 1e9 for needed in fit.changes.values())
+    assert all(needed > 1e6 for needed in fit.changes.values())
 
 
 def test_pages_make_room():
     recipe = {"quantization": "nf4_double", "checkpointing": True}
     plain = memory_budget("llama-65b", lora(64, ALL), optimizer="adamw_fused", **recipe)
     paged = memory_budget("llama-65b", lora(64, ALL), optimizer="paged_adamw", **recipe)
-    assert not plain.fits("45 GB")
-    assert paged.fits("45 GB")
-    assert paged.peak_bytes == plain.peak_bytes
-    assert paged.fits("45 GB").needed == paged.peak_bytes - paged.paged_bytes
-    assert "may be paged out" in str(paged.fits("45 GB"))
+    assert paged.peak_bytes == plain.peak_bytes > 45e9
+    fit = paged.fits("45 GB")
+    assert fit
+    assert fit.needed == paged.peak_bytes - paged.paged_bytes
+    assert "may be paged out" in str(fit)
 
 
 def test_table_names_units_and_conventions():

@@ -131,7 +131,7 @@ def states(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("base", ["shipped", "random 3"])
 def test_weights_gradients_optimizer_and_file_to_the_byte(base, method, tmp_path):
     config, base = METHODS[method](), BASES[base]()
     rows = memory_budget(base, config).rows
@@ -194,7 +194,7 @@ def test_the_pages_of_a_paged_optimizer():
 
 
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["kept", "checkpointed"])
-@pytest.mark.parametrize("method", ["full", "LoRA", "DoRA", "Houlsby", "prefix"])
+@pytest.mark.parametrize("method", ["full", "LoRA", "DoRA"])
 def test_peak_of_a_step(method, checkpointing):
     """By the allocator's own ledger, which also sees what is there for a moment only."""
     config, base = METHODS[method](), load_base()[0]
