@@ -17,7 +17,7 @@ from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_rank_pattern
-from minipeft.methods.tuner import add_low_rank
+from minipeft.methods.tuner import plus_low_rank
 
 
 @dataclass
@@ -135,10 +135,9 @@ class AdaLoraTuner(Triplets):
         return self.scaling * self.lora_E * self.lora_A, self.lora_B
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        h = base(x)  # (..., out)
         low, up = self.factors()  # (r, in), (out, r)
-        x = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
-        return add_low_rank(h, F.linear(x, low), up, 1.0)
+        wide = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
+        return plus_low_rank(base, x, F.linear(wide, low), up, 1.0)
 
     def merged(self, weight: Tensor) -> Tensor:
         low, up = self.factors()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from minipeft.linear import dense_weight
 from minipeft.methods.lora import LoraTuner
-from minipeft.methods.tuner import Tuner, add_low_rank
+from minipeft.methods.tuner import Tuner
 
 
 class DoraTuner(LoraTuner):
@@ -30,16 +30,17 @@ class DoraTuner(LoraTuner):
     def norm(self, weight: Tensor) -> Tensor:
         """||W0 + s B A|| of each row (out,), without a matrix of that size:
 
-        ||w + s b A||^2 = ||w||^2 + (2 w A^T + s b A A^T) . s b, where b is the row of B.
+        ||w + s b A||^2 = ||w||^2 + s (2 w A^T + s b A A^T) . b, where b is the row of B.
         """
         dtype = torch.promote_types(self.lora_A.weight.dtype, torch.float32)
-        A, B = self.lora_A.weight.to(dtype), self.scaling * self.lora_B.weight.to(dtype)
+        A, B, s = self.lora_A.weight.to(dtype), self.lora_B.weight.to(dtype), self.scaling
         with torch.autocast("cuda" if weight.is_cuda else "cpu", enabled=False):
-            cross = 2 * (weight.to(dtype) @ A.T) + B @ (A @ A.T)  # (out, r)
+            cross = torch.addmm(weight.to(dtype) @ A.T, B, A @ A.T, beta=2, alpha=s)  # (out, r)
         squares = torch.linalg.vector_norm(weight, dim=1, dtype=dtype).square()
-        squares = squares + (cross * B).sum(dim=1)
+        squares.add_((cross * B).sum(dim=1), alpha=s)
         # A row of zeros has g = 0 / tiny: it stays zero, where 0 / 0 would be NaN.
-        return squares.clamp(min=torch.finfo(dtype).tiny).sqrt().to(self.lora_A.weight.dtype)
+        norm = squares.clamp_(min=torch.finfo(dtype).tiny).sqrt_()
+        return norm.to(self.lora_A.weight.dtype)
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         h = base(x)  # (..., out)
@@ -53,10 +54,16 @@ class DoraTuner(LoraTuner):
 
     def rescaled(self, x: Tensor, h: Tensor, base: nn.Module) -> Tensor:
         """b + g * (h - b + s B A x): g goes to both summands, since one of them is narrow."""
-        g = self.lora_magnitude_vector / self.norm(dense_weight(base))  # (out,)
-        scaled = h * g if base.bias is None else torch.addcmul(base.bias - g * base.bias, h, g)
-        up = g.unsqueeze(1) * self.lora_B.weight  # (out, r)
-        return add_low_rank(scaled, self.lora_A(x), up, self.scaling).to(h.dtype)
+        g, b = self.lora_magnitude_vector / self.norm(dense_weight(base)), base.bias  # (out,)
+        rows = h.reshape(-1, h.shape[-1])  # (positions, out)
+        rows = rows * g if b is None else torch.addcmul(b - g * b, rows, g)
+        low = self.lora_A(x).view(-1, self.lora_A.out_features)  # (positions, r)
+        up = (g.unsqueeze(1) * self.lora_B.weight).T.contiguous()  # (r, out)
+        if rows.dtype == low.dtype:
+            rows.addmm_(low, up, alpha=self.scaling)  # these rows are nobody else's
+        else:  # under autocast
+            rows = rows + self.scaling * (low @ up)
+        return rows.view(h.shape).to(h.dtype)
 
     def merged(self, weight: Tensor) -> Tensor:
         A, B = super().factors()

@@ -15,7 +15,7 @@ from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
-from minipeft.methods.tuner import Tuner, add_low_rank
+from minipeft.methods.tuner import Tuner, plus_low_rank
 
 
 @dataclass
@@ -132,9 +132,8 @@ class LoraTuner(Tuner):
         return self
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        h = base(x)  # (..., out)
-        x = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
-        return add_low_rank(h, self.lora_A(x), self.lora_B.weight, self.scaling)
+        wide = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
+        return plus_low_rank(base, x, self.lora_A(wide), self.lora_B.weight, self.scaling)
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """A (r, in) and B (out, r) of the update s B A."""

@@ -44,6 +44,21 @@ def create_loraplus_optimizer(
             f"{type(model).__name__} trains no lora_B, which is what LoRA+ speeds up; attach a "
             "LoraConfig's adapter first, or use the optimizer itself"
         )
+    slow, fast, spared = split(model, trained)
+    decay, faster = loraplus_weight_decay, lr * loraplus_lr_ratio
+    groups = [
+        {"params": slow, "lr": lr, "weight_decay": decay},
+        {"params": [], "lr": loraplus_lr_embedding, "weight_decay": decay},
+        {"params": fast, "lr": faster, "weight_decay": decay},
+        {"params": spared, "lr": faster, "weight_decay": 0.0},
+    ]
+    return optimizer_cls(groups, lr=lr, **options)
+
+
+def split(
+    model: nn.Module, trained: dict[str, nn.Parameter]
+) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """What learns at lr, what learns faster, and what does so without weight decay."""
     normed = {
         id(parameter)
         for module in model.modules()
@@ -58,11 +73,4 @@ def create_loraplus_optimizer(
             spared.append(parameter)
         else:
             fast.append(parameter)
-    decay, faster = loraplus_weight_decay, lr * loraplus_lr_ratio
-    groups = [
-        {"params": slow, "lr": lr, "weight_decay": decay},
-        {"params": [], "lr": loraplus_lr_embedding, "weight_decay": decay},
-        {"params": fast, "lr": faster, "weight_decay": decay},
-        {"params": spared, "lr": faster, "weight_decay": 0.0},
-    ]
-    return optimizer_cls(groups, lr=lr, **options)
+    return slow, fast, spared

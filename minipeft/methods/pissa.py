@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from minipeft.linear import dense_weight
 from minipeft.methods.lora import LoraTuner
-from minipeft.methods.tuner import add_low_rank
+from minipeft.methods.tuner import plus_low_rank
 
 
 class PissaTuner(LoraTuner):
@@ -49,14 +49,13 @@ class PissaTuner(LoraTuner):
         return torch.cat([A, A - self.start_A]), torch.cat([B - self.start_B, self.start_B], dim=1)
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        h = base(x)  # (..., out)
         A, B = self.pair()
-        x = x.to(A.dtype)
-        dropped = self.dropout(x)
+        wide = x.to(A.dtype)
+        dropped = self.dropout(wide)
         low = F.linear(dropped, A)  # (..., 2r)
         if self.training and self.dropout.p:  # A0 belongs to the residual, which sees all of x
-            low = low + F.pad(F.linear(dropped - x, self.start_A), (len(self.start_A), 0))
-        return add_low_rank(h, low, B, self.scaling)
+            low = low + F.pad(F.linear(dropped - wide, self.start_A), (len(self.start_A), 0))
+        return plus_low_rank(base, x, low, B, self.scaling)
 
 
 def check_pissa(use_dora: bool, alphas: dict[str, float]) -> None:

@@ -1,6 +1,5 @@
 """The one shape that all methods on a layer share."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,15 +50,17 @@ class Tuner(nn.Module):
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
 
-def add_low_rank(h: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:
-    """h + s U l at each position, for h (..., out), l (..., r) and U (out, r), in h's dtype.
+def plus_low_rank(base: nn.Module, x: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:
+    """base(x) + s U l, for x (..., in), l (..., r) and U (out, r), in the dtype of base(x).
 
-    In one dtype a single product scales and adds as it goes: no s U l as wide as h is written, read
-    again for the scale, and once more for the sum; nor is its gradient.
+    In one dtype a single product scales, and adds into what the base has just written: no s U l as
+    wide as the output is written, read again for the scale, and once more for the sum.
     """
-    if not h.dtype == low.dtype == up.dtype:  # 16 bits beside 32: add in 32, round once
+    alike = x.dtype == low.dtype == up.dtype and x.dim() > 1 and x.is_contiguous()
+    if not alike or base._forward_hooks:  # a hook may keep base(x): it must stay as it is
+        h = base(x)
         return (h + scale * F.linear(low, up)).to(h.dtype)
-    rows = h.reshape(-1, h.shape[-1])  # (positions, out)
-    low = low.reshape(len(rows), low.shape[-1])  # (positions, r), where r may be 0
+    h = base(x.flatten(0, -2))  # (positions, out), and no view: autograd copies what a view changes
+    low = low.reshape(len(h), low.shape[-1])  # (positions, r), where r may be 0
     # The copy of U.T is small, and its gradient comes as l.T @ dh: far quicker than dh.T @ l.
-    return torch.addmm(rows, low, up.T.contiguous(), alpha=scale).view(h.shape)
+    return h.addmm_(low, up.T.contiguous(), alpha=scale).view(*x.shape[:-1], -1)

@@ -38,9 +38,9 @@ def pruned(family: str, options: dict | None = None, adapter: str = "default") -
     short = {"target_r": 1, "tinit": 0, "total_step": 3, "tfinal": 0}
     pair = scrambled(ada_twins(family, short | (options or {}), adapter=adapter))
     for step in (1, 2, 3):
-        for model in (pair.ours, pair.theirs):
+        for model, called in ((pair.ours, pair.ours), (pair.theirs, pair.theirs.base_model)):
             model.zero_grad()
-            model(**labelled(family, step)).loss.backward()
+            called(**labelled(family, step)).loss.backward()  # with the penalty, see train_both
             model.update_and_allocate(step)
     assert {0, 1, 2} <= set(ranks(pair.ours))
     return pair

@@ -101,7 +101,7 @@ def rewrite(folder: Path, **fields: object) -> None:
 @pytest.mark.parametrize("method", ["LOHA", "lora", "", None, 3, ["LORA"]])
 def test_unknown_method(folder, method):
     rewrite(folder, peft_type=method)
-    refused(folder, ValueError, "peft_type", repr(method), "LORA")
+    refused(folder, ValueError, "peft_type", repr(method), "IA3" if method == 3 else "LORA")
 
 
 UNSUPPORTED = {
