@@ -8,7 +8,7 @@ that a crash leaves the old or the new ones. Loading adds one more adapter to a 
 
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from itertools import count
 
 import torch
 
@@ -18,16 +18,17 @@ from benchmarks.record import Options, Row, main, timed
 
 
 def rows(options: Options) -> Iterator[Row]:
-    """Saving, then loading."""
+    """Saving into a new folder and over the last file, then loading."""
     (size,) = options.sizes(SMALL)
-    ours, theirs = pair(options.place.twins(size), **LORA)
-    models = {"ours": ours, "peft": theirs}
-    what = f"of an adapter, r=8, {size.model}"
+    models = dict(zip(("ours", "peft"), pair(options.place.twins(size), **LORA), strict=True))
+    what = f"an adapter, r=8, {size.model}"
+    number = count()
     with tempfile.TemporaryDirectory() as folder:
-        folders = {name: Path(folder) / name for name in models}
-        saves = {n: lambda n=n: models[n].save_pretrained(folders[n]) for n in models}
-        yield timed(f"Save {what}", options.turns(saves), "peft", 1.00, 0.50)
-        loads = {n: lambda n=n: models[n].load_adapter(folders[n], "other") for n in models}
+        new = {n: lambda n=n: models[n].save_pretrained(f"{folder}/{next(number)}") for n in models}
+        yield timed(f"Save {what}, in a new folder", options.turns(new), "peft", 1.00, 0.50)
+        old = {n: lambda n=n: models[n].save_pretrained(f"{folder}/{n}") for n in models}
+        yield timed(f"Save {what}, over the last one", options.turns(old), "peft", 1.00, 0.50)
+        loads = {n: lambda n=n: models[n].load_adapter(f"{folder}/{n}", "other") for n in models}
         times = options.turns(loads, between=lambda: forget(models))
         yield timed(f"Load {what}", times, "peft", 1.00, 0.50)
 
