@@ -109,7 +109,8 @@ def agree(family: str, seed: int, method: str, head: int = 0) -> None:
     real = model(shape, auto)
     pick = random.Random(f"{method} {family} {seed}")
     fields = shape.to_dict() | {"architectures": [type(real).__name__]}
-    given = options(real, pick) | {"task_type": task if method in PROMPTS or head else None}
+    known = task in peft.TaskType.__members__ and (head or method in PROMPTS)
+    given = options(real, pick) | {"task_type": task if known else None}
     count = count_parameters(fields, ours(**given))
     trained, total = counted_by_peft(real, theirs(**given))
     assert count.trainable == trained, given
@@ -134,6 +135,12 @@ def test_as_many_as_peft_trains(family, method):
 def test_a_classifier_is_trained_and_counted_twice(family, method):
     for seed in SEEDS[:2]:
         agree(family, seed, method, head=1)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_all_linear_leaves_the_output_of_a_masked_language_model(family):
+    assert HEADS[family][4][1] == "MASKED_LM"
+    agree(family, 0, "LoRA everywhere", head=4)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "roberta", "deberta-v2", "vit", "whisper"])

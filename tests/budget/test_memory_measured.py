@@ -212,5 +212,6 @@ def test_peak_of_a_step(method, checkpointing):
 
     step()
     measured = peak(step, held_by(model, optimizer)).total
-    assert budget.peak_bytes == pytest.approx(measured, rel=0.08)
+    # With checkpointing it is inside a layer, where gradients on their way are an estimate.
+    assert budget.peak_bytes == pytest.approx(measured, rel=0.05 if checkpointing else 1e-3)
     assert budget.peak_bytes <= budget.total_bytes
