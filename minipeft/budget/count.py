@@ -16,7 +16,7 @@ from torch import nn
 from minipeft.adapter import layers_for
 from minipeft.budget.claims import CLAIMS
 from minipeft.budget.naming import architecture_for, model_for
-from minipeft.budget.published import ARCHITECTURES
+from minipeft.budget.published import ARCHITECTURES, architecture_of
 from minipeft.configs import LayerConfig, PeftConfig
 from minipeft.methods.patterns import is_below
 from minipeft.methods.prompt_config import PromptLearningConfig
@@ -99,8 +99,8 @@ def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
     """The count of a model's modules, without remarks."""
     base = sum(real_numbers(model).values())
     if config is None:
-        everything = dict(model.named_modules())
-        return ParameterCount(each_once(everything, inside=False), base, added=0)
+        own = {path: trained_now(module) for path, module in model.named_modules()}
+        return ParameterCount(each_once(own), base, added=0)
     beside: dict[str, int] = {}
     targets: dict[str, nn.Module] = {}
     if isinstance(config, PromptLearningConfig):
@@ -112,7 +112,7 @@ def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
         beside |= {path: config.count(path, layer) for path, layer in targets.items()}
     saved = modules_to_save(model, config)
     check_tied(model, saved)
-    beside |= each_once(saved, inside=True)
+    beside |= each_once({path: list(module.parameters()) for path, module in saved.items()})
     trained = {path: count for path, count in beside.items() if count}
     trained |= in_place(model, config, targets, saved)
     return ParameterCount(trained, base, added=sum(beside.values()))
@@ -133,14 +133,21 @@ def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> li
     ]
 
 
-def each_once(modules: dict[str, nn.Module], inside: bool) -> dict[str, int]:
-    """What each of these modules trains; a parameter that several share counts for the first."""
-    seen, counts = set(), {}
-    for path, module in modules.items():
-        found = {id(p): p.numel() for p in module.parameters(recurse=inside) if p.requires_grad}
-        counts[path] = sum(count for number, count in found.items() if number not in seen)
-        seen |= found.keys()
-    return {path: count for path, count in counts.items() if count}
+def trained_now(module: nn.Module) -> list[nn.Parameter]:
+    """A module's own parameters that require a gradient."""
+    return [p for p in module.parameters(recurse=False) if p.requires_grad]
+
+
+def each_once(owned: dict[str, list[nn.Parameter]]) -> dict[str, int]:
+    """How many numbers each has; what several share counts for the first of them."""
+    first: dict[int, tuple[str, int]] = {}
+    for path, parameters in owned.items():
+        for parameter in parameters:
+            first.setdefault(id(parameter), (path, parameter.numel()))
+    counts: dict[str, int] = {}
+    for path, count in first.values():
+        counts[path] = counts.get(path, 0) + count
+    return counts
 
 
 def in_place(model: nn.Module, config: PeftConfig, targets: dict, saved: dict) -> dict[str, int]:
@@ -156,8 +163,10 @@ def in_place(model: nn.Module, config: PeftConfig, targets: dict, saved: dict) -
 
 def prompt_count(model: nn.Module, config: PromptLearningConfig) -> int:
     """What a soft prompt trains; an encoder-decoder (SEQ_2_SEQ_LM) gets one for each stack."""
-    config = replace(config, **config.sizes(model.config))
-    return config.count(stacks=2 if config.task_type == "SEQ_2_SEQ_LM" else 1)
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        model = architecture_of(model).model  # get_peft_model has none for these; counts there are
+    stacks = 2 if config.task_type == "SEQ_2_SEQ_LM" else 1
+    return config.completed(model).count(stacks)
 
 
 def real_numbers(model: nn.Module) -> dict[int, int]:

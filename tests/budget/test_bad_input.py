@@ -122,6 +122,7 @@ def test_a_file_and_its_folder_are_read(tmp_path):
         (minipeft.LoraConfig(target_modules=["q_proj"], task_type="SEQ_CLASS"), "task_type='SEQ_"),
         (minipeft.LoraConfig(target_modules=["q_proj"], modules_to_save=["haed"]), "haed"),
         (minipeft.PartialConfig(last_layers=99), "last_layers=99"),
+        (minipeft.PromptTuningConfig(num_virtual_tokens=3, token_dim=7), "token_dim=7 doesn't fit"),
     ],
 )
 def test_configs_that_do_not_fit(given, message):
@@ -167,6 +168,11 @@ def test_a_model_of_no_known_family_can_be_counted_but_not_budgeted():
     assert count_parameters(model).trainable == 16
     with pytest.raises(ValueError, match=r"Sequential has no config .* give an Architecture"):
         memory_budget(model)
+
+
+def test_a_soft_prompt_needs_a_model_with_sizes():
+    with pytest.raises(ValueError, match="a soft prompt needs a model with config"):
+        count_parameters(nn.Linear(3, 4), minipeft.PromptTuningConfig(num_virtual_tokens=3))
 
 
 def test_nothing_in_the_model_changes():

@@ -143,3 +143,20 @@ def test_kinds_of_ones_own():
         assert count.trainable == 2 * (attentions * (8 + 8) + mlps * (20 + 8))
     picture = Architecture("vit", image_size=8, patch_size=4, **sizes)
     assert count_parameters(picture, given).trainable == 2 * 3 * (16 + 28)
+
+
+def test_heads_of_a_frozen_model_are_trained_all_the_same():
+    real, fields = real_and_fields("gpt2", 3)
+    lora = minipeft.LoraConfig(
+        r=1, target_modules=["c_attn"], modules_to_save=["lm_head", "wte"], bias="lora_only"
+    )
+    before = count_parameters(fields, lora)
+    assert count_parameters(real.requires_grad_(False), lora) == before
+    assert count_parameters(real).trainable == 0
+
+
+def test_soft_prompts_of_a_model_that_could_not_take_one():
+    real, fields = real_and_fields("t5", 3)
+    prompt = minipeft.PromptTuningConfig(num_virtual_tokens=4, task_type="SEQ_2_SEQ_LM")
+    assert count_parameters(real, prompt).trainable == 2 * 4 * real.config.d_model
+    assert count_parameters(real, prompt) == count_parameters(fields, prompt)
