@@ -10,6 +10,7 @@ fitted: what lies above it are the many small operations.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+import peft
 from torch import Tensor
 
 import minipeft
@@ -33,10 +34,11 @@ RANKS = (1, 4, 16, 64, 256)
 SIDES = {
     "width": (64, 128, 256, 512, 1024),
     "layers": (1, 2, 4, 8, 16),
-    "length": (16, 64, 256, 1024),
+    "length": (16, 32, 64, 128, 256, 512),
 }
 IN_BATCH, SAMPLES = (1, 2, 4, 8, 16, 32), 32
 LOADED, LOADED_SIZE = (1, 5, 50, 500), Size(64, 2, 4, 64)
+FEW = LORA | {"target_modules": ["q_proj", "v_proj"]}  # adding the 500th is slow enough in peft
 SECONDS = 2.0  # for each point
 ADAPTER_BYTES = 4  # of each number: adapters have 32 bits on any base
 
@@ -64,7 +66,7 @@ def points(options: Options) -> Iterator[Point]:
     if options.tiny:
         yield step(options, "rank", 2, TINY, 2, rate)
         yield from in_one_batch(options, (1, 2), TINY, rate)
-        yield from loaded(options, (1, 2), TINY, rate)
+        yield from loaded(options, (1, 2), TINY)
         return
     for rank in RANKS:
         yield step(options, "rank", rank, START, rank, rate)
@@ -72,7 +74,7 @@ def points(options: Options) -> Iterator[Point]:
         for value in values:
             yield step(options, side, value, replace(START, **{side: value}), RANK, rate)
     yield from in_one_batch(options, IN_BATCH, replace(START, batch=SAMPLES), rate)
-    yield from loaded(options, LOADED, LOADED_SIZE, rate)
+    yield from loaded(options, LOADED, LOADED_SIZE)
 
 
 def step(options: Options, grows: str, value: int, size: Size, rank: int, rate: float) -> Point:
@@ -106,20 +108,24 @@ def in_one_batch(
         yield Point("mixed forward", "adapters in the batch", count, seconds, sizes)
 
 
-def loaded(options: Options, counts: tuple[int, ...], size: Size, rate: float) -> Iterator[Point]:
+def loaded(options: Options, counts: tuple[int, ...], size: Size) -> Iterator[Point]:
     """With so many adapters at hand: to switch, and a forward pass through one."""
-    tokens = options.place.tokens(size)
+    tokens, names = options.place.tokens(size), [f"adapter{n}" for n in range(max(counts))]
+    our_base, their_base = options.place.twins(size)()
+    base = bytes_of(our_base.parameters())
+    ours = minipeft.get_peft_model(our_base, minipeft.LoraConfig(**FEW), names[0])
+    theirs = peft.get_peft_model(their_base, peft.LoraConfig(**FEW), names[0])
+    each = bytes_of(theirs.parameters()) - base
     for count in counts:
-        names = [f"adapter{number}" for number in range(count)]
-        ours, theirs = several(options.place.twins(size), names, **LORA)
+        for name in names[len(ours.adapters) : count]:
+            ours.add_adapter(name, minipeft.LoraConfig(**FEW))
+            theirs.add_adapter(name, peft.LoraConfig(**FEW))
         sizes = {"ours": bytes_of(all_tensors(ours)), "peft": bytes_of(theirs.parameters())}
-        base = bytes_of(options.place.llama(size).parameters())
-        sizes["theory"] = base + count * ADAPTER_BYTES * adapter_numbers(size, RANK)
-        calls = {"ours": switcher(ours, names), "peft": switcher(theirs, names)}
+        sizes["theory"] = base + count * each
+        calls = {"ours": switcher(ours, names[:count]), "peft": switcher(theirs, names[:count])}
         yield Point("switch", "adapters loaded", count, medians(options, calls), sizes)
         calls = {"ours": Forward(ours, tokens), "peft": Forward(theirs, tokens)}
-        seconds = medians(options, calls) | {"theory": forward_flops(size, RANK) / rate}
-        yield Point("forward", "adapters loaded", count, seconds, sizes)
+        yield Point("forward", "adapters loaded", count, medians(options, calls), sizes)
 
 
 def all_tensors(model: minipeft.PeftModel) -> Iterator[Tensor]:

@@ -26,7 +26,7 @@ class Options:
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
     threads: int = 2
-    seconds: float = 12.0
+    seconds: float = 8.0
     tiny: bool = False
 
     @property
@@ -132,7 +132,7 @@ def main(name: str, rows: Callable[[Options], Iterable], about: str | None) -> N
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="bfloat16 on a GPU")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=12.0, help="for each comparison")
+    parser.add_argument("--seconds", type=float, default=8.0, help="for each comparison")
     parser.add_argument("--tiny", action="store_true", help="tiny sizes: only to see that it runs")
     parser.add_argument("--out", type=Path, help="a JSON file, in which other parts stay")
     given = parser.parse_args()

@@ -50,12 +50,12 @@ def saved_numbers(size: Size, r: int) -> int:
     """What waits for the backward pass at the peak, which is at the loss.
 
     For each token and layer: the inputs of both norms, what they make of them, q, k, v and what
-    attention makes of them (8 d); gate, silu(gate), up and their product (4 f); A x of seven
-    layers (7 r). Then the input of the last norm (d), logits, their log-softmax and its gradient
-    (3 vocabulary).
+    attention makes of them (8 d); gate, silu(gate), up and their product (4 f); A x of seven layers
+    (7 r); a row of the mask, which attention on a processor keeps (length). Then the input of the
+    last norm (d), logits, their log-softmax and its gradient (3 vocabulary).
     """
     d, f = size.width, size.config().intermediate_size
-    each = size.layers * (8 * d + 4 * f + 7 * r) + d + 3 * size.vocabulary
+    each = size.layers * (8 * d + 4 * f + 7 * r + size.length) + d + 3 * size.vocabulary
     return size.batch * size.length * each
 
 
