@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-HEAD_DIM = 64
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Size:
             hidden_size=self.width,
             intermediate_size=self.inner or self.width * 11 // 4,
             num_hidden_layers=self.layers,
-            num_attention_heads=max(1, self.width // HEAD_DIM),
+            num_attention_heads=max(1, self.width // (64 if self.width < 2048 else 128)),
             max_position_embeddings=max(2048, self.length),
             attn_implementation="sdpa",
             use_cache=False,

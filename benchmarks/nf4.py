@@ -56,7 +56,7 @@ def measured(options: Options, what: str, calls: dict, limits: dict) -> Iterator
 def cannot_compile(weight: Tensor) -> str:
     """Why torch.compile fails here, such as for want of a C++ compiler; empty where it works."""
     try:
-        quantize_nf4(weight, compiled=True)
+        dequantize_nf4(quantize_nf4(weight, compiled=True), compiled=True)
     except Exception as error:
         return f"torch.compile doesn't work here: {str(error).strip().splitlines()[0]}"
     return ""

@@ -14,8 +14,9 @@ from torch import nn
 
 import minipeft
 from benchmarks.adapters import LORA, pair
-from benchmarks.memory import held_by, peak
+from benchmarks.memory import peak
 from benchmarks.models import LARGE, Place, Size, Step, check_same
+from benchmarks.nf4 import cannot_compile
 from benchmarks.record import Options, Row, counted, main, timed
 
 AGAINST = "peft + bitsandbytes"
@@ -39,15 +40,30 @@ def rows(options: Options) -> Iterator[Row]:
 
 
 def measured(options: Options, size: Size, ours: nn.Module, theirs: nn.Module) -> Iterator[Row]:
-    """One size: seconds, then bytes."""
+    """One size, dequantized eagerly and through torch.compile: seconds, then bytes."""
     mine, other = (Step(model, options.place.tokens(size)) for model in (ours, theirs))
     check_same(mine, other, options.dtype)
-    times = options.turns({"ours": mine, AGAINST: other})
+    steps = {"eager": lambda: dequantizing(mine, compiled=False), AGAINST: other}
+    why_eager = cannot_compile(torch.ones(64, 64, device=options.device))
+    if not why_eager:
+        steps["compiled"] = lambda: dequantizing(mine, compiled=True)
+    times = options.turns(steps)
+    peaks = {name: peak(step, [], options.device).beyond for name, step in steps.items()}
     limits = (1.00, None) if options.cuda else (1.05, 0.95)
-    yield timed(f"QLoRA step, {size}", times, AGAINST, *limits)
-    a, b = (peak(s, held_by(s.model, s.optimizer), options.device) for s in (mine, other))
-    what = f"QLoRA step's peak memory beyond the weights, {size}"
-    yield counted(what, a.beyond, b.beyond, AGAINST, 1.00, None)
+    for way in [name for name in ("eager", "compiled") if name in steps]:
+        yield timed(f"QLoRA step, {way}, {size}", times, AGAINST, *limits, ours=way)
+        what = f"QLoRA step's peak memory beyond the weights, {way}, {size}"
+        yield counted(what, peaks[way], peaks[AGAINST], AGAINST, 1.00, None)
+    if why_eager:
+        yield Row(f"QLoRA step, compiled, {size}", AGAINST, note=why_eager)
+
+
+def dequantizing(step: Step, compiled: bool) -> None:
+    """A step in which minipeft's layers dequantize in this way."""
+    for layer in step.model.modules():
+        if isinstance(layer, minipeft.Linear4bit):
+            layer.compiled = compiled
+    step()
 
 
 def quantized_twins(place: Place, size: Size) -> tuple[nn.Module, nn.Module]:
