@@ -28,14 +28,36 @@ def oriented(weight: Tensor, layer: nn.Module) -> Tensor:
     return weight.T if is_conv1d(layer) else weight
 
 
-def dense_weight(layer: nn.Module) -> Tensor:
-    """The weight of a linear layer as (out, in); 4 bits are unpacked for it."""
+def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
+    """The weight of a linear layer as (out, in); 4 bits are unpacked for it.
+
+    dtype: None is its own, for 4 bits that before quantization.
+    """
     if not is_packed(layer):
-        return oriented(layer.weight.detach(), layer)
+        return oriented(layer.weight.detach(), layer).to(dtype or layer.weight.dtype)
     if hasattr(layer, "dequantize"):
-        return layer.dequantize()
+        return layer.dequantize(dtype)
     bitsandbytes = sys.modules["bitsandbytes"]  # whose layer it is
-    return bitsandbytes.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    state = layer.weight.quant_state
+    return bitsandbytes.functional.dequantize_4bit(layer.weight.data, state).to(
+        dtype or state.dtype
+    )
+
+
+def frozen_product(layer: nn.Module, x: Tensor) -> bool:
+    """Whether layer(x) is x W^T + b in x's dtype and dx is dh W, with nothing else to it.
+
+    Not so where the layer has a forward of its own or a hook, or where part of it is trained.
+    """
+    packed, bias = is_packed(layer), layer.bias
+    if not (packed or type(layer).forward is nn.Linear.forward):  # Conv1D's W^T lies otherwise
+        return False
+    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+        return False
+    if layer.weight.requires_grad or (bias is not None and bias.requires_grad):
+        return False
+    computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
+    return computes_in == x.dtype and x.dim() > 1
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:

@@ -38,25 +38,21 @@ def width_of(tuner: nn.Module) -> int:
 def low_rank(tape: Tape, x: Value, h: Value, tuner: LoraTuner) -> Value:
     """h + s B A dropout(x): x for the gradient of A, A x for that of B."""
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
-    return add_low_rank(tape, h, tape.linear(x, tuner.lora_A.out_features, TRAINED))
-
-
-def add_low_rank(tape: Tape, h: Value, low: Value) -> Value:
-    """h + s B l: keeps l, and where one product does it all, the copy of B that it reads."""
-    tape.keep(low)
-    if h.width == low.width:
-        tape.keep(Value(low.features, h.features, low.width))
+    tape.keep(tape.linear(x, tuner.lora_A.out_features, TRAINED))
     return h.like(grad=True)
 
 
 def dora(tape: Tape, x: Value, h: Value, tuner: DoraTuner) -> Value:
-    """g h + s (g B) A x: also h for the gradient of g, and g and g B as they were."""
-    x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
-    r = tuner.lora_A.out_features
+    """g (h + s B A x): that sum for the gradient of g, g itself and the norm in it.
+
+    Where all is in one dtype, A x is made once more instead of kept.
+    """
+    wide = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
+    low = tape.linear(wide, tuner.lora_A.out_features, TRAINED)
     tape.keep(h, *(matrix(tuner, h.features, 1) for _ in ("norm", "g")))
-    if h.width != x.width:
-        tape.keep(matrix(tuner, h.features, r))  # else add_low_rank reads a copy of it
-    return add_low_rank(tape, h, tape.linear(x, r, TRAINED))
+    if wide is not x:
+        tape.keep(low)
+    return h.like(grad=True)
 
 
 def adalora(tape: Tape, x: Value, h: Value, tuner: AdaLoraTuner) -> Value:
@@ -64,7 +60,8 @@ def adalora(tape: Tape, x: Value, h: Value, tuner: AdaLoraTuner) -> Value:
     r = len(tuner.lora_A)
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
     tape.keep(matrix(tuner, r, 1), *([matrix(tuner, r, x.features)] if x.grad else []))
-    return add_low_rank(tape, h, tape.linear(x, r, TRAINED))
+    tape.keep(tape.linear(x, r, TRAINED))
+    return h.like(grad=True)
 
 
 def pissa(tape: Tape, x: Value, h: Value, tuner: PissaTuner) -> Value:
@@ -72,9 +69,8 @@ def pissa(tape: Tape, x: Value, h: Value, tuner: PissaTuner) -> Value:
     r = 2 * tuner.lora_A.out_features
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
     tape.keep(*([matrix(tuner, r, x.features)] if x.grad else []))
-    if h.width != x.width:
-        tape.keep(matrix(tuner, h.features, r))
-    return add_low_rank(tape, h, tape.linear(x, r, TRAINED))
+    tape.keep(tape.linear(x, r, TRAINED), matrix(tuner, h.features, r))
+    return h.like(grad=True)
 
 
 def vera(tape: Tape, x: Value, h: Value, tuner: VeraTuner) -> Value:

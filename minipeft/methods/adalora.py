@@ -10,14 +10,13 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
+from minipeft.methods.low_rank import low_rank_sum
 from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_rank_pattern
-from minipeft.methods.tuner import plus_low_rank
 
 
 @dataclass
@@ -136,8 +135,8 @@ class AdaLoraTuner(Triplets):
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         low, up = self.factors()  # (r, in), (out, r)
-        wide = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
-        return plus_low_rank(base, x, F.linear(wide, low), up, 1.0)
+        seen = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
+        return low_rank_sum(base, x, seen, low, up, 1.0)
 
     def merged(self, weight: Tensor) -> Tensor:
         low, up = self.factors()

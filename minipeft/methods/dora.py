@@ -7,13 +7,17 @@ the norm of W0's rows, so that g is 1 and the start is the base, bit for bit. Th
 (in, out) and says columns; a layer here has one row, and so one magnitude, for each output.
 """
 
-from typing import Self
+from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.compiler import is_compiling
 
-from minipeft.linear import dense_weight
+from minipeft.linear import dense_weight, frozen_product
 from minipeft.methods.lora import LoraTuner
+from minipeft.methods.low_rank import low_rank_sum
 from minipeft.methods.tuner import Tuner
 
 
@@ -28,45 +32,76 @@ class DoraTuner(LoraTuner):
 
     @torch.no_grad()
     def norm(self, weight: Tensor) -> Tensor:
-        """||W0 + s B A|| of each row (out,), without a matrix of that size:
-
-        ||w + s b A||^2 = ||w||^2 + s (2 w A^T + s b A A^T) . b, where b is the row of B.
-        """
-        dtype = torch.promote_types(self.lora_A.weight.dtype, torch.float32)
-        A, B, s = self.lora_A.weight.to(dtype), self.lora_B.weight.to(dtype), self.scaling
-        with torch.autocast("cuda" if weight.is_cuda else "cpu", enabled=False):
-            cross = torch.addmm(weight.to(dtype) @ A.T, B, A @ A.T, beta=2, alpha=s)  # (out, r)
-        squares = torch.linalg.vector_norm(weight, dim=1, dtype=dtype).square()
-        squares.add_((cross * B).sum(dim=1), alpha=s)
-        # A row of zeros has g = 0 / tiny: it stays zero, where 0 / 0 would be NaN.
-        norm = squares.clamp_(min=torch.finfo(dtype).tiny).sqrt_()
-        return norm.to(self.lora_A.weight.dtype)
+        """||W0 + s B A|| of each row (out,)."""
+        A, B = self.lora_A.weight, self.lora_B.weight
+        # In place, into a copy: autocast leaves such products in 32 bits.
+        return row_norms(weight.to(A.dtype, copy=True).addmm_(B, A, alpha=self.scaling))
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        h = base(x)  # (..., out)
         wide = x.to(self.lora_A.weight.dtype)  # (..., in)
         if not (self.training and self.dropout.p):
-            return self.rescaled(wide, h, base)
-        wide = self.dropout(wide)
-        dropped = base(wide.to(x.dtype))
+            return self.magnified(x, wide, base)
+        seen = self.dropout(wide)
         # As in peft: W0 x stays whole, and what DoRA adds to it sees the dropped input alone.
-        return h - dropped + self.rescaled(wide, dropped, base)
+        h = self.magnified(seen.to(x.dtype), seen, base) + base((wide - seen).to(x.dtype))
+        return h if base.bias is None else h - base.bias
 
-    def rescaled(self, x: Tensor, h: Tensor, base: nn.Module) -> Tensor:
-        """b + g * (h - b + s B A x): g goes to both summands, since one of them is narrow."""
-        g, b = self.lora_magnitude_vector / self.norm(dense_weight(base)), base.bias  # (out,)
-        rows = h.reshape(-1, h.shape[-1])  # (positions, out)
-        rows = rows * g if b is None else torch.addcmul(b - g * b, rows, g)
-        low = self.lora_A(x).view(-1, self.lora_A.out_features)  # (positions, r)
-        up = (g.unsqueeze(1) * self.lora_B.weight).T.contiguous()  # (r, out)
-        if rows.dtype == low.dtype:
-            rows.addmm_(low, up, alpha=self.scaling)  # these rows are nobody else's
-        else:  # under autocast
-            rows = rows + self.scaling * (low @ up)
-        return rows.view(h.shape).to(h.dtype)
+    def magnified(self, x: Tensor, wide: Tensor, base: nn.Module) -> Tensor:
+        """b + g * (W0 + s B A) x, for x (..., in), which is given in A's dtype, too."""
+        A, B, m = self.lora_A.weight, self.lora_B.weight, self.lora_magnitude_vector
+        if wide is x and frozen_product(base, x) and not is_compiling():
+            rows = x.flatten(0, -2)  # (positions, in)
+            return DenseProduct.apply(rows, A, B, m, base, self.scaling).view(*x.shape[:-1], -1)
+        h = low_rank_sum(base, x, wide, A, B, self.scaling)
+        return rescaled(h, m / self.norm(dense_weight(base)), base.bias).to(h.dtype)
 
     def merged(self, weight: Tensor) -> Tensor:
         A, B = super().factors()
         whole = weight + (B @ A).to(weight)  # (out, in)
         g = self.lora_magnitude_vector / torch.linalg.vector_norm(whole, dim=1)
         return g.to(weight).unsqueeze(1) * whole
+
+
+def rescaled(h: Tensor, g: Tensor, b: Tensor | None) -> Tensor:
+    """b + g * (h - b), for h (..., out), g (out,) and b (out,)."""
+    return h * g if b is None else torch.addcmul(b - g * b, h, g)
+
+
+def row_norms(V: Tensor) -> Tensor:
+    """||V|| of each row (out,), for V (out, in)."""
+    # A row of zeros has g = 0 / tiny: it stays zero, where 0 / 0 would be NaN.
+    return torch.linalg.vector_norm(V, dim=1).clamp_(min=torch.finfo(V.dtype).tiny)
+
+
+class DenseProduct(torch.autograd.Function):
+    """b + g * (x V^T) with V = W0 + s B A (out, in), for x (positions, in); W0 and b are frozen.
+
+    The norm needs all of V. With V made for it, one product takes the place of three, by W0, A and
+    B. V is dropped then, and made again for the backward pass: it would wait there in each layer.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, A: Tensor, B: Tensor, m: Tensor, base: nn.Module, s: float
+    ) -> Tensor:
+        V = torch.addmm(dense_weight(base, x.dtype), B, A, alpha=s)
+        b = None if base.bias is None else base.bias.to(x.dtype)
+        h, norm = F.linear(x, V, b), row_norms(V)
+        g = m / norm
+        ctx.save_for_backward(x, A, B, h, g, norm, base.weight)  # autograd notices if one changes
+        ctx.base, ctx.scale = base, s
+        return rescaled(h, g, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (x, A, B, h, g, norm, _), s, b = ctx.saved_tensors, ctx.scale, ctx.base.bias
+        dg = (dy * h).sum(0) if b is None else (dy * h).sum(0) - b * dy.sum(0)
+        g = g.unsqueeze(1)  # a column: it scales rows of B and V, which are fewer than dy's
+        dB = ((x @ A.T).T @ dy).mul_(s).T * g
+        dA = (dy @ (g * B)).mul_(s).T @ x
+        dx = None
+        if ctx.needs_input_grad[0]:
+            W = dense_weight(ctx.base, dy.dtype)
+            dx = dy @ torch.addmm(W, B, A, alpha=s).mul_(g)
+        return dx, dA, dB, dg / norm, None, None

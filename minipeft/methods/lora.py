@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
+from minipeft.methods.low_rank import low_rank_sum
 from minipeft.methods.patterns import by_pattern, check_pattern, sortable
-from minipeft.methods.tuner import Tuner, plus_low_rank
+from minipeft.methods.tuner import Tuner
 
 
 @dataclass
@@ -132,8 +133,9 @@ class LoraTuner(Tuner):
         return self
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        wide = self.dropout(x.to(self.lora_A.weight.dtype))  # (..., in), 32 bits: the one cast
-        return plus_low_rank(base, x, self.lora_A(wide), self.lora_B.weight, self.scaling)
+        A, B = self.pair()
+        seen = self.dropout(x.to(A.dtype))  # (..., in), 32 bits: the one cast
+        return low_rank_sum(base, x, seen, A, B, self.scaling)
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """A (r, in) and B (out, r) of the update s B A."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from minipeft.linear import dense_weight
 from minipeft.methods.lora import LoraTuner
-from minipeft.methods.tuner import plus_low_rank
+from minipeft.methods.low_rank import low_rank_sum
 
 
 class PissaTuner(LoraTuner):
@@ -50,12 +50,13 @@ class PissaTuner(LoraTuner):
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         A, B = self.pair()
-        wide = x.to(A.dtype)
-        dropped = self.dropout(wide)
-        low = F.linear(dropped, A)  # (..., 2r)
-        if self.training and self.dropout.p:  # A0 belongs to the residual, which sees all of x
-            low = low + F.pad(F.linear(dropped - wide, self.start_A), (len(self.start_A), 0))
-        return plus_low_rank(base, x, low, B, self.scaling)
+        wide = x.to(A.dtype)  # (..., in)
+        seen = self.dropout(wide)
+        h = low_rank_sum(base, x, seen, A, B, self.scaling)  # (..., out)
+        if self.training and self.dropout.p:  # B0 A0 belongs to the residual, which sees all of x
+            again = F.linear(F.linear(seen - wide, self.start_A), self.start_B)
+            h = h + (self.scaling * again).to(h.dtype)
+        return h
 
 
 def check_pissa(use_dora: bool, alphas: dict[str, float]) -> None:

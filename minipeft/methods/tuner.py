@@ -1,6 +1,5 @@
 """The one shape that all methods on a layer share."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -48,19 +47,3 @@ class Tuner(nn.Module):
     def file_tensors(self) -> dict[str, Tensor]:
         """The learned tensors by their names in a file."""
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
-
-
-def plus_low_rank(base: nn.Module, x: Tensor, low: Tensor, up: Tensor, scale: float) -> Tensor:
-    """base(x) + s U l, for x (..., in), l (..., r) and U (out, r), in the dtype of base(x).
-
-    In one dtype a single product scales, and adds into what the base has just written: no s U l as
-    wide as the output is written, read again for the scale, and once more for the sum.
-    """
-    alike = x.dtype == low.dtype == up.dtype and x.dim() > 1 and x.is_contiguous()
-    if not alike or base._forward_hooks:  # a hook may keep base(x): it must stay as it is
-        h = base(x)
-        return (h + scale * F.linear(low, up)).to(h.dtype)
-    h = base(x.flatten(0, -2))  # (positions, out), and no view: autograd copies what a view changes
-    low = low.reshape(len(h), low.shape[-1])  # (positions, r), where r may be 0
-    # The copy of U.T is small, and its gradient comes as l.T @ dh: far quicker than dh.T @ l.
-    return h.addmm_(low, up.T.contiguous(), alpha=scale).view(*x.shape[:-1], -1)

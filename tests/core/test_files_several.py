@@ -61,7 +61,7 @@ def test_several_adapters_at_once(family, tmp_path):
             model.set_adapter(name)
         expected = logits(pair.theirs)
         for model in (pair.ours, opened.eval(), here.eval()):
-            assert_equal(logits(model), expected, 1e-5, name)
+            assert_equal(logits(model), expected, 2e-5, name)
 
 
 def test_selected_adapters_alone_are_saved(tmp_path):

@@ -163,9 +163,11 @@ def test_gradient_checkpointing_of_plain_pytorch():
         assert torch.equal(values.grad, plain[name])
 
 
-def test_compiles_without_a_graph_break():
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_compiles_without_a_graph_break(use_dora):
     """backend="eager" traces as for any backend, and needs no C++ compiler on the machine."""
-    model = wrap_ours(toy(), {"r": 2, "target_modules": ["first", "second"]})
+    options = {"r": 2, "target_modules": ["first", "second"], "use_dora": use_dora}
+    model = wrap_ours(toy(), options)
     scramble(trained_by_us(model))
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     assert_equal(compiled(TOKENS), model(TOKENS), 1e-6, "compiled")

@@ -67,7 +67,7 @@ def test_training_beside_peft_on_bitsandbytes(device, double_quant):
             optimizer.step()
         for name, parameter in other.items():
             assert_equal(mine[name], parameter, 1e-5, name)
-    assert_equal(logits(ours), logits(theirs), 1e-5)
+    assert_equal(logits(ours), logits(theirs), 2e-5)  # they add up the differences of all layers
     for name, values in frozen(ours).items():
         assert torch.equal(values, before[name]), name
 

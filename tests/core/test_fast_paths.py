@@ -1,0 +1,166 @@
+"""Gradients written out by hand, in LoRA's sum and DoRA's product, beside the plain equations."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from minipeft.methods.dora import DenseProduct, DoraTuner
+from minipeft.methods.lora import LoraTuner
+from minipeft.methods.low_rank import AddProduct
+from minipeft.quant.linear4bit import Linear4bit
+
+from .peers import assert_equal
+
+IN, OUT, R, ALPHA = 24, 40, 3, 5
+SHAPES = {"vector": (IN,), "rows": (7, IN), "batch": (2, 5, IN), "four": (2, 3, 4, IN)}
+
+
+def linear(bias: bool) -> nn.Linear:
+    return nn.Linear(IN, OUT, bias=bias).double().requires_grad_(False)
+
+
+def conv1d() -> nn.Module:
+    layer = Conv1D(OUT, IN).double().requires_grad_(False)
+    nn.init.normal_(layer.bias)
+    return layer
+
+
+def partly_trained(name: str) -> nn.Linear:
+    layer = linear(bias=True)
+    getattr(layer, name).requires_grad_(True)
+    return layer
+
+
+def hooked() -> nn.Linear:
+    layer = linear(bias=True)
+    layer.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return layer
+
+
+def pre_hooked() -> nn.Linear:
+    layer = linear(bias=False)
+    layer.register_forward_pre_hook(lambda module, inputs: (2 * inputs[0],))
+    return layer
+
+
+def replaced() -> nn.Linear:
+    """As accelerate does it: a forward of the instance's own."""
+    layer = linear(bias=False)
+    layer.forward = lambda x: 2 * F.linear(x, layer.weight)
+    return layer
+
+
+class Doubled(nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+BASES = {
+    "no bias": lambda: linear(bias=False),
+    "bias": lambda: linear(bias=True),
+    "4 bits": lambda: Linear4bit(linear(bias=True).float()),
+    "Conv1D": conv1d,
+    "trained bias": lambda: partly_trained("bias"),
+    "trained weight": lambda: partly_trained("weight"),
+    "hook": hooked,
+    "hook before": pre_hooked,
+    "forward of its own": replaced,
+    "subclass": lambda: Doubled(IN, OUT, bias=False).double().requires_grad_(False),
+}
+DENSE = ("no bias", "bias", "4 bits")  # those of which DoRA may take the weight
+
+
+def tuner_on(kind: type[LoraTuner], base: nn.Module) -> LoraTuner:
+    tuner = kind(IN, OUT, R, ALPHA).double().started_from(base)
+    for parameter in tuner.parameters():
+        nn.init.normal_(parameter)
+    return tuner
+
+
+def plain(tuner: LoraTuner, x: Tensor, base: nn.Module) -> Tensor:
+    """The papers' equations, left to autograd."""
+    h = base(x) + tuner.scaling * tuner.lora_B(tuner.lora_A(x))
+    if not isinstance(tuner, DoraTuner):
+        return h
+    weight = base.dequantize() if isinstance(base, Linear4bit) else base.weight
+    weight = weight.T if isinstance(base, Conv1D) else weight
+    whole = weight + tuner.scaling * tuner.lora_B.weight @ tuner.lora_A.weight
+    g = tuner.lora_magnitude_vector / whole.norm(dim=1).detach()
+    b = 0 if base.bias is None else base.bias
+    return b + g * (h - b)
+
+
+def counted(monkeypatch, function: type) -> list[bool]:
+    """One entry for each call of the written-out gradients."""
+    calls, apply = [], function.apply
+    monkeypatch.setattr(function, "apply", lambda *a: (calls.append(True), apply(*a))[1])
+    return calls
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_equal_to_the_equations(kind, base, shape, monkeypatch):
+    torch.manual_seed(0)
+    layer = BASES[base]()
+    tuner = tuner_on(kind, layer)
+    sums, products = counted(monkeypatch, AddProduct), counted(monkeypatch, DenseProduct)
+    x = torch.randn(SHAPES[shape], dtype=torch.float64, requires_grad=True)
+    asked = [x, *tuner.parameters(), *(p for p in layer.parameters() if p.requires_grad)]
+    outputs = [tuner(x, layer), plain(tuner, x, layer)]
+    wanted = torch.randn_like(outputs[0])
+    ours, theirs = (torch.autograd.grad(output, asked, wanted) for output in outputs)
+    assert_equal(*outputs, 1e-12, "output")
+    for number, pair in enumerate(zip(ours, theirs, strict=True)):
+        assert_equal(*pair, 1e-11, f"gradient {number}")
+    dense = kind is DoraTuner and base in DENSE and shape != "vector"
+    assert bool(products) == dense
+    assert bool(sums) == (not dense and shape != "vector" and base != "hook")
+
+
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_no_gradient_for_x_where_nobody_asks(kind):
+    """The first layer's x comes from frozen embeddings: dx would be a product for nothing."""
+    torch.manual_seed(0)
+    base = linear(bias=False)
+    tuner, x = tuner_on(kind, base), torch.randn(6, IN, dtype=torch.float64)
+    trained = list(tuner.parameters())
+    ours = torch.autograd.grad(tuner(x, base).square().sum(), trained)
+    theirs = torch.autograd.grad(plain(tuner, x, base).square().sum(), trained)
+    for pair in zip(ours, theirs, strict=True):
+        assert_equal(*pair, 1e-9)
+
+
+def test_the_sum_can_be_differentiated_twice():
+    torch.manual_seed(0)
+    h, low, B = (torch.randn(*s, dtype=torch.float64) for s in ((4, 5), (4, 2), (5, 2)))
+    inputs = [tensor.requires_grad_() for tensor in (h, low, B)]
+
+    def added(h: Tensor, low: Tensor, B: Tensor) -> Tensor:
+        return AddProduct.apply(h * 1, low, B, 0.7)
+
+    assert torch.autograd.gradcheck(added, inputs)
+    assert torch.autograd.gradgradcheck(added, inputs)
+
+
+def test_dora_s_product_says_that_it_can_t():
+    base = linear(bias=False)
+    tuner, x = tuner_on(DoraTuner, base), torch.randn(6, IN, dtype=torch.float64)
+    loss = tuner(x, base).square().sum()
+    (once,) = torch.autograd.grad(loss, [tuner.lora_A.weight], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        once.sum().backward()
+
+
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_a_weight_that_changes_before_the_backward_pass_is_noticed(kind):
+    base = linear(bias=False)
+    tuner = tuner_on(kind, base)
+    x = torch.randn(6, IN, dtype=torch.float64, requires_grad=True)
+    loss = tuner(x, base).sum()
+    with torch.no_grad():
+        base.weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
