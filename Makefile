@@ -42,8 +42,6 @@ notebooks: setup ## Execute the lessons and normalise them for a commit
 exercises: setup ## Make exercises/ from solutions/
 	$(RUN) scripts/exercises.py
 
-# Threads of torch that spin while they wait keep bitsandbytes' own off the cores, and vice versa.
-bench bench-gpu: export OMP_WAIT_POLICY ?= PASSIVE
 bench: setup ## Measure beside peft and bitsandbytes (under 15 minutes; leave the machine alone)
 	$(RUN) -m benchmarks
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.dora_step [--device cuda] [--out results.json]
 
-DoRA needs ||W0 + s B A|| of each row. peft makes the dense sum for that in each step; its three
-terms, of which ||W0|| never changes, need only products with A and B.
+DoRA needs ||W0 + s B A|| of each row. peft makes that dense sum for the norm, then multiplies with
+W0, A and B one by one; here the dense sum is what x is multiplied with.
 """
 
 from collections.abc import Iterator

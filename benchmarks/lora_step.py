@@ -38,7 +38,7 @@ def rows(options: Options) -> Iterator[Row]:
         yield timed(what, times, "peft", *((0.92, 0.80) if size == SMALL else (0.98, 0.96)))
         if size != SMALL:
             yield timed(what, times, FULL, 0.70, 0.67)
-            yield timed(what, times, FULL_PRODUCTS, 0.70, 0.67, "ours without AdamW")
+            yield timed(what, times, FULL_PRODUCTS, ours="ours without AdamW")
             yield timed(what, times, FLOOR, 1.05 if size == WIDE else None)
 
 
