@@ -7,7 +7,6 @@ The figures go to benchmarks/results/, and page.py makes the table and the pictu
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
@@ -31,9 +30,6 @@ SCRIPTS = (
     "import_time",
     "growth",
 )
-# Threads of torch that spin while they wait keep bitsandbytes' own off the cores, and vice versa.
-# Elsewhere torch has the cores to itself, and a thread that sleeps costs 0.1 ms to wake.
-POLITE = {"nf4": "PASSIVE", "qlora_step": "PASSIVE"}
 RESULTS = Path("benchmarks/results")
 
 
@@ -52,8 +48,7 @@ def main() -> None:
         print(f"== {script}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{script}", "--device", given.device]
         command += ["--out", str(out)] + ["--tiny"] * given.tiny
-        waiting = {"OMP_WAIT_POLICY": POLITE[script]} if script in POLITE else {}
-        if subprocess.run(command, env=waiting | os.environ).returncode:
+        if subprocess.run(command).returncode:
             failed.append(script)
     if out.is_file():
         command = "make bench" if given.device == "cpu" else "make bench-gpu"

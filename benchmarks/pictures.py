@@ -32,7 +32,7 @@ def draw_ratios(rows: list[dict]) -> bytes:
     ax.set_xscale("log")
     ax.set_yticks(range(len(rows)), [f"{row['what']} / {row['against']}" for row in rows], size=7)
     ax.set_ylim(-0.7, len(rows) - 0.3)
-    ax.set_xlabel("ours / other (dot: median, bar: quartiles, tick: at most)")
+    ax.set_xlabel("ours / other (dot: median, bar: quartiles, tick: at most)", loc="right")
     return png(fig)
 
 

@@ -27,7 +27,7 @@ from minipeft.evidence import forgetting_evidence
 from minipeft.files import CONFIG, WEIGHTS
 from minipeft.linear import is_linear
 from minipeft.methods import METHODS
-from minipeft.methods.lora import LoraConfig
+from minipeft.methods.lora_config import LoraConfig
 from minipeft.methods.patterns import matches
 from minipeft.reading import read_json
 from minipeft.targets import strangers

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from minipeft.adapter import Adapter
 from minipeft.errors import check_choice, check_number
-from minipeft.methods.lora import LoraConfig, LoraTuner
+from minipeft.methods.lora import LoraTuner
+from minipeft.methods.lora_config import LoraConfig
 
 COMBINATIONS = ["svd", "linear", "cat"]
 

@@ -20,7 +20,7 @@ from torch import nn
 import minipeft
 from minipeft.atomic import atomic_write
 from minipeft.configs import PeftConfig
-from minipeft.methods import dora, pissa
+from minipeft.methods import dora, lora, pissa
 from minipeft.methods.tuner import NotMergeable
 from minipeft.models.llama import Llama, LlamaConfig
 
@@ -69,7 +69,13 @@ def rows() -> list[Row]:
 def low_rank() -> list[Row]:
     """LoRA and its relatives."""
     return [
-        Row("LoRA", minipeft.LoraConfig(r=R, target_modules=UP), "A, B", "r * (d_in + d_out)"),
+        Row(
+            "LoRA",
+            minipeft.LoraConfig(r=R, target_modules=UP),
+            "A, B",
+            "r * (d_in + d_out)",
+            module=lora,
+        ),
         Row(
             "DoRA",
             minipeft.LoraConfig(r=R, use_dora=True, target_modules=UP),

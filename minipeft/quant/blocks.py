@@ -71,18 +71,21 @@ def dequantize_blocks(
         scale = absmax[first : first + step].unsqueeze(1)  # (step, 1)
         start, count = first * block_size * book.bits // 8, len(scale) * block_size
         part = codes[start : start - (count * book.bits // -8)]
-        levels = _levels(part.int(), book)
+        out = values[first : first + step]
+        # Looked up into their place, the levels need no memory of their own, which is slow to get.
+        direct = book.pairs is not None and dtype == torch.float32 and 2 * len(part) == count
+        levels = _levels(part.int(), book, out.view(-1) if direct else None)
         levels = F.pad(levels, (0, count - len(levels)))  # or cut, after an odd number of codes
-        torch.mul(levels.view(-1, block_size), scale, out=values[first : first + step])
+        torch.mul(levels.view(-1, block_size), scale, out=out)
     return values.view(-1)[:n]
 
 
-def _levels(codes: Tensor, book: CodeBook) -> Tensor:
-    """The level of each code; a byte of two codes is looked up once, in 256 pairs of levels."""
+def _levels(codes: Tensor, book: CodeBook, out: Tensor | None = None) -> Tensor:
+    """The level of each code, in `out` if given; a byte of two codes is one of 256 pairs."""
     if book.pairs is None:
         return book.levels.index_select(0, codes)
-    # Two floats are moved as one number of 64 bits: a gather of single numbers is the fastest.
-    return book.pairs.view(torch.float64).view(-1).index_select(0, codes).view(torch.float32)
+    pairs = None if out is None else out.view(-1, 2)
+    return torch.index_select(book.pairs, 0, codes, out=pairs).view(-1)
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:
@@ -96,9 +99,9 @@ def _pack(codes: Tensor, bits: int) -> Tensor:
 def _blocks_at_once(values: Tensor, block_size: int) -> int:
     """An even number of blocks, so that parts end at whole bytes.
 
-    Small parts keep every temporary in the processor's cache; a GPU wants more to do at once.
+    Small parts keep temporaries in the processor's cache; a GPU wants more to do at once.
     """
-    room = 2**20 if values.device.type == "cpu" else 2**24
+    room = 2**19 if values.device.type == "cpu" else 2**24
     return max(2, room // block_size // 2 * 2)
 
 
