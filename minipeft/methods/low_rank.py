@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
+from minipeft.methods.tuner import as_rows
+
 
 def low_rank_sum(
     base: nn.Module, x: Tensor, seen: Tensor, A: Tensor, B: Tensor, scale: float
@@ -18,14 +20,10 @@ def low_rank_sum(
 
     seen: x as A sees it, in A's dtype and after dropout; x itself where that changes nothing.
     """
-    if not x.is_contiguous() or x.dim() < 2 or base._forward_hooks or is_compiling():
-        h = base(x)  # a hook is shown x and h as they are, and may keep them
-        return (h + scale * F.linear(F.linear(seen, A), B)).to(h.dtype)
-    # At one flat tensor autograd adds up, in place, the gradients of those who read it.
-    rows = x.view(-1, x.shape[-1])  # (positions, in)
-    h = base(rows)  # (positions, out)
+    rows = as_rows(x, base)  # (positions, in)
+    h = base(rows)
     low = F.linear(rows if seen is x else seen.view_as(rows), A)  # (positions, r)
-    if h.dtype == low.dtype == B.dtype:
+    if rows is not x and h.dtype == low.dtype == B.dtype and not is_compiling():
         h = AddProduct.apply(h, low, B, scale)
     else:
         h = (h + scale * F.linear(low, B)).to(h.dtype)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from minipeft.configs import LayerConfig
 from minipeft.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.linear import adapter_place, shape_of
-from minipeft.methods.tuner import Tuner
+from minipeft.methods.tuner import Tuner, as_rows
 
 KEYS = -(2**63), 2**64  # what torch takes as a seed: from, and less than
 
@@ -124,11 +124,13 @@ class VeraTuner(Tuner):
         return vera_A[:, : self.in_features], vera_B[: self.out_features]
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        h = base(x)  # (..., out)
+        rows = as_rows(x, base)  # (positions, in)
+        h = base(rows)
         vera_A, vera_B = self.projections()
-        x = self.dropout(x.to(vera_A.dtype))  # (..., in), 32 bits: the one cast
-        x = self.vera_lambda_d * F.linear(x, vera_A)  # (..., r)
-        return torch.addcmul(h, self.vera_lambda_b, F.linear(x, vera_B)).to(h.dtype)
+        seen = self.dropout(rows.to(vera_A.dtype))  # 32 bits: the one cast
+        low = self.vera_lambda_d * F.linear(seen, vera_A)  # (positions, r)
+        h = torch.addcmul(h, self.vera_lambda_b, F.linear(low, vera_B)).to(h.dtype)
+        return h.view(*x.shape[:-1], h.shape[-1])
 
     def factors(self) -> tuple[Tensor, Tensor]:
         vera_A, vera_B = self.projections()

@@ -35,7 +35,8 @@ def quantize_blocks(
     step = _blocks_at_once(values, block_size)
     for first in range(whole, blocks, step):
         part = values[first * block_size : (first + step) * block_size].float()
-        part = F.pad(part, (0, -len(part) % block_size)).view(-1, block_size)  # (step, block)
+        part = _of_length(-(len(part) // -block_size) * block_size, part)
+        part = part.view(-1, block_size)  # (step, block)
         peak = part.abs().amax(dim=1)
         scaled = part * (1 / peak.clamp(min=SMALLEST)).unsqueeze(1)
         absmax[first : first + step] = peak
@@ -75,7 +76,7 @@ def dequantize_blocks(
         # Looked up into their place, the levels need no memory of their own, which is slow to get.
         direct = book.pairs is not None and dtype == torch.float32 and 2 * len(part) == count
         levels = _levels(part.int(), book, out.view(-1) if direct else None)
-        levels = F.pad(levels, (0, count - len(levels)))  # or cut, after an odd number of codes
+        levels = _of_length(count, levels)  # one too many after an odd number of codes
         torch.mul(levels.view(-1, block_size), scale, out=out)
     return values.view(-1)[:n]
 
@@ -92,8 +93,13 @@ def _pack(codes: Tensor, bits: int) -> Tensor:
     codes = codes.to(torch.uint8)
     if bits == 8:
         return codes
-    pairs = F.pad(codes, (0, len(codes) % 2)).view(-1, 2)
+    pairs = _of_length(len(codes) + len(codes) % 2, codes).view(-1, 2)
     return (pairs[:, 0] << 4) | pairs[:, 1]
+
+
+def _of_length(n: int, values: Tensor) -> Tensor:
+    """values (m,) cut to n, or with zeros up to n; if m = n the tensor itself: F.pad would copy."""
+    return values if len(values) == n else F.pad(values, (0, n - len(values)))
 
 
 def _blocks_at_once(values: Tensor, block_size: int) -> int:
