@@ -77,7 +77,7 @@ class DenseProduct(torch.autograd.Function):
     """b + g * (x V^T) with V = W0 + s B A (out, in), for x (positions, in); W0 and b are frozen.
 
     The norm needs all of V. With V made for it, one product takes the place of three, by W0, A and
-    B. V is dropped then, and made again for the backward pass: it would wait there in each layer.
+    B. V is dropped then, or it would wait in each layer: the way back is LoRA's, by all three.
     """
 
     @staticmethod
@@ -96,12 +96,13 @@ class DenseProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x, A, B, h, g, norm, _), s, b = ctx.saved_tensors, ctx.scale, ctx.base.bias
-        dg = (dy * h).sum(0) if b is None else (dy * h).sum(0) - b * dy.sum(0)
-        g = g.unsqueeze(1)  # a column: it scales rows of B and V, which are fewer than dy's
-        dB = ((x @ A.T).T @ dy).mul_(s).T * g
-        dA = (dy @ (g * B)).mul_(s).T @ x
+        dh = dy * h
+        dg = dh.sum(0) if b is None else dh.sum(0) - b * dy.sum(0)
+        torch.mul(dy, g, out=dh)
+        dlow = (dh @ B).mul_(s)  # (positions, r)
+        dA = dlow.T @ x
+        dB = ((x @ A.T).T @ dh).mul_(s).T
         dx = None
         if ctx.needs_input_grad[0]:
-            W = dense_weight(ctx.base, dy.dtype)
-            dx = dy @ torch.addmm(W, B, A, alpha=s).mul_(g)
+            dx = (dh @ dense_weight(ctx.base, dy.dtype)).addmm_(dlow, A)
         return dx, dA, dB, dg / norm, None, None
