@@ -56,6 +56,8 @@ def frozen_product(layer: nn.Module, x: Tensor) -> bool:
         return False
     if layer.weight.requires_grad or (bias is not None and bias.requires_grad):
         return False
+    if torch.is_autocast_enabled(x.device.type):  # then it computes in another dtype
+        return False
     computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
     return computes_in == x.dtype and x.dim() > 1
 

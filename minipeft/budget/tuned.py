@@ -45,12 +45,12 @@ def low_rank(tape: Tape, x: Value, h: Value, tuner: LoraTuner) -> Value:
 def dora(tape: Tape, x: Value, h: Value, tuner: DoraTuner) -> Value:
     """g (h + s B A x): that sum for the gradient of g, g itself and the norm in it.
 
-    Where all is in one dtype, A x is made once more instead of kept.
+    Where all is in one dtype of 32 bits or more, A x is made once more instead of kept.
     """
     wide = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
     low = tape.linear(wide, tuner.lora_A.out_features, TRAINED)
     tape.keep(h, *(matrix(tuner, h.features, 1) for _ in ("norm", "g")))
-    if wide is not x:
+    if wide is not x or x.width < 4:
         tape.keep(low)
     return h.like(grad=True)
 

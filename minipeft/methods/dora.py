@@ -34,8 +34,7 @@ class DoraTuner(LoraTuner):
     def norm(self, weight: Tensor) -> Tensor:
         """||W0 + s B A|| of each row (out,)."""
         A, B = self.lora_A.weight, self.lora_B.weight
-        # In place, into a copy: autocast leaves such products in 32 bits.
-        return row_norms(weight.to(A.dtype, copy=True).addmm_(B, A, alpha=self.scaling))
+        return row_norms(direction(weight, A, B, self.scaling)).to(A.dtype)
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         wide = x.to(self.lora_A.weight.dtype)  # (..., in)
@@ -49,7 +48,8 @@ class DoraTuner(LoraTuner):
     def magnified(self, x: Tensor, wide: Tensor, base: nn.Module) -> Tensor:
         """b + g * (W0 + s B A) x, for x (..., in), which is given in A's dtype, too."""
         A, B, m = self.lora_A.weight, self.lora_B.weight, self.lora_magnitude_vector
-        if wide is x and frozen_product(base, x) and not is_compiling():
+        precise = x.dtype.itemsize >= 4  # 16 bits would round a small update of W0 away
+        if wide is x and precise and frozen_product(base, x) and not is_compiling():
             rows = x.flatten(0, -2)  # (positions, in)
             return DenseProduct.apply(rows, A, B, m, base, self.scaling).view(*x.shape[:-1], -1)
         h = low_rank_sum(base, x, wide, A, B, self.scaling)
@@ -65,6 +65,13 @@ class DoraTuner(LoraTuner):
 def rescaled(h: Tensor, g: Tensor, b: Tensor | None) -> Tensor:
     """b + g * (h - b), for h (..., out), g (out,) and b (out,)."""
     return h * g if b is None else torch.addcmul(b - g * b, h, g)
+
+
+def direction(weight: Tensor, A: Tensor, B: Tensor, s: float) -> Tensor:
+    """W0 + s B A (out, in), in 32 bits at least."""
+    dtype = torch.promote_types(A.dtype, torch.float32)
+    # In place, into a copy: autocast leaves such products as wide as they are.
+    return weight.to(dtype, copy=True).addmm_(B.to(dtype), A.to(dtype), alpha=s)
 
 
 def row_norms(V: Tensor) -> Tensor:
@@ -84,7 +91,7 @@ class DenseProduct(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, A: Tensor, B: Tensor, m: Tensor, base: nn.Module, s: float
     ) -> Tensor:
-        V = torch.addmm(dense_weight(base, x.dtype), B, A, alpha=s)
+        V = direction(dense_weight(base, x.dtype), A, B, s)
         b = None if base.bias is None else base.bias.to(x.dtype)
         h, norm = F.linear(x, V, b), row_norms(V)
         g = m / norm

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from minipeft.methods.dora import DenseProduct, DoraTuner
+from minipeft.methods.dora import DenseProduct, DoraTuner, direction, row_norms
 from minipeft.methods.lora import LoraTuner
 from minipeft.methods.low_rank import AddProduct
 from minipeft.quant.linear4bit import Linear4bit
@@ -164,3 +164,31 @@ def test_a_weight_that_changes_before_the_backward_pass_is_noticed(kind):
         base.weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_autocast_has_the_plain_form_and_a_norm_in_32_bits(monkeypatch):
+    torch.manual_seed(0)
+    base = linear(bias=False).float()
+    tuner, x = tuner_on(DoraTuner, base).float(), torch.randn(6, IN)
+    norm = tuner.norm(base.weight)
+    products = counted(monkeypatch, DenseProduct)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert tuner(x, base).dtype == base(x).dtype == torch.bfloat16
+        assert torch.equal(tuner.norm(base.weight), norm)
+    assert not products
+
+
+def test_a_small_update_is_not_rounded_away_in_16_bits(monkeypatch):
+    """W0 + s B A in 16 bits would be W0, and the norm and the output the base's."""
+    base = nn.Linear(IN, OUT, bias=False).bfloat16().requires_grad_(False)
+    nn.init.ones_(base.weight)
+    tuner = DoraTuner(IN, OUT, R, R).bfloat16().started_from(base)
+    nn.init.constant_(tuner.lora_A.weight, 2**-5)
+    nn.init.constant_(tuner.lora_B.weight, 2**-5)  # B A is 3/1024, less than half a step above 1
+    products = counted(monkeypatch, DenseProduct)
+    exact = (1 + R * 2**-10) * IN**0.5
+    wide = direction(base.weight, tuner.lora_A.weight, tuner.lora_B.weight, tuner.scaling)
+    assert wide.dtype == torch.float32
+    assert row_norms(wide).tolist() == pytest.approx([exact] * OUT, rel=1e-6)
+    assert tuner(torch.ones(6, IN).bfloat16(), base).dtype == torch.bfloat16
+    assert not products
