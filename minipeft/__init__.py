@@ -15,8 +15,9 @@ Before loading           inspect_adapter
 import importlib
 from typing import Any
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.configs import PeftConfig
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.config import PeftConfig
+from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.methods.adalora import AdaLoraConfig
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
@@ -28,18 +29,17 @@ from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.partial import PartialConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
-from minipeft.methods.tuner import NotMergeable, Tuner
 from minipeft.methods.vera import VeraConfig
 from minipeft.model import PeftModel, get_peft_model
 from minipeft.quant import Linear4bit, NF4Tensor, PagedAdamW, dequantize_nf4, quantize_nf4
-from minipeft.quantization import prepare_model_for_kbit_training, quantize_model
+from minipeft.quant.model import prepare_model_for_kbit_training, quantize_model
 
 # Found when first asked for, so that `import minipeft` stays quick.
 LATER = {
     "ARCHITECTURES": "minipeft.budget",
     "Architecture": "minipeft.budget",
     "count_parameters": "minipeft.budget",
-    "inspect_adapter": "minipeft.inspection",
+    "inspect_adapter": "minipeft.command.inspect",
     "memory_budget": "minipeft.budget",
 }
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 # name: (what it does, the module with its add_arguments and main)
 COMMANDS = {
-    "count": ("count what a method trains on a model", "minipeft.budget.count_command"),
-    "memory": ("say what training takes, and whether it fits", "minipeft.budget.memory_command"),
-    "inspect": ("say whether an adapter fits a base", "minipeft.inspection"),
+    "count": ("count what a method trains on a model", "minipeft.command.count"),
+    "memory": ("say what training takes, and whether it fits", "minipeft.command.memory"),
+    "inspect": ("say whether an adapter fits a base", "minipeft.command.inspect"),
     "grade": ("grade handed-in exercises in a sandbox", "minipeft.grading.grade"),
 }
 

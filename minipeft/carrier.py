@@ -7,11 +7,11 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.adapter import Adapter
-from minipeft.configs import PeftConfig
-from minipeft.errors import nearest
-from minipeft.files import check_name
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.adapter import Adapter
+from minipeft.core.config import PeftConfig
+from minipeft.core.errors import nearest
+from minipeft.core.files import check_name
 
 
 class Carrier(nn.Module):

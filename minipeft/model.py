@@ -7,12 +7,12 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from minipeft.adapter import Adapter
 from minipeft.carrier import Carrier
-from minipeft.configs import PeftConfig
-from minipeft.files import read_adapter, save_adapters
-from minipeft.serving import BASE, Mixture
-from minipeft.weighted import weighted_sum
+from minipeft.core.adapter import Adapter
+from minipeft.core.config import PeftConfig
+from minipeft.core.files import read_adapter, save_adapters
+from minipeft.several.mixed import BASE, Mixture
+from minipeft.several.weighted import weighted_sum
 
 
 def get_peft_model(
@@ -48,7 +48,7 @@ class PeftModel(Carrier):
 
     @contextmanager
     def mixed(self, adapter_names: list[str] | None) -> Iterator[None]:
-        """Within the block sample i of a batch goes through `adapter_names[i]`; see serving.py.
+        """Within the block sample i of a batch goes through `adapter_names[i]`.
 
         "__base__" is the bare base; None changes nothing. Raises ValueError for an unknown or
         unfit adapter, RuntimeError while training, merged or disabled.
@@ -113,7 +113,7 @@ class PeftModel(Carrier):
     ) -> None:
         """Read a folder as one more adapter, frozen unless `is_trainable`; it isn't put in force.
 
-        Raises FileNotFoundError and ValueError as minipeft.files says; the model is then as it was.
+        Raises FileNotFoundError and ValueError as core/files.py says; the model is then as it was.
         """
         self.add_adapter(adapter_name, *read_adapter(model_id, is_trainable))
         if not is_trainable:

@@ -18,10 +18,10 @@ from peft import PeftType
 from torch import nn
 
 import minipeft
-from minipeft.atomic import atomic_write
-from minipeft.configs import PeftConfig
+from minipeft.core.atomic import atomic_write
+from minipeft.core.config import PeftConfig
+from minipeft.core.layer import NotMergeable
 from minipeft.methods import dora, lora, pissa
-from minipeft.methods.tuner import NotMergeable
 from minipeft.models.llama import Llama, LlamaConfig
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -3,10 +3,10 @@
 count_parameters("llama-7b", LoraConfig(r=8, target_modules=["q_proj", "v_proj"])).trainable
 """
 
-from minipeft.budget.architectures import Architecture
 from minipeft.budget.count import ParameterCount, count_parameters
 from minipeft.budget.memory import MemoryBudget, memory_budget
-from minipeft.budget.published import ARCHITECTURES
+from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.published import ARCHITECTURES
 
 __all__ = [
     "ARCHITECTURES",

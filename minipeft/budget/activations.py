@@ -6,12 +6,12 @@ to another stack): there it is an estimate, with GELU and dropout as one operati
 DeBERTa's tables of relative positions.
 """
 
-from minipeft.budget.architectures import Architecture
 from minipeft.budget.recipe import Recipe
-from minipeft.budget.stack import Stack
 from minipeft.budget.tape import Tape, Value
 from minipeft.budget.training import Training
 from minipeft.budget.tuned import encoder, tuned
+from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.stack import Stack
 
 
 class Forward:

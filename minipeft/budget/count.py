@@ -13,16 +13,16 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.adapter import layers_for
-from minipeft.budget.claims import CLAIMS
-from minipeft.budget.naming import architecture_for, model_for
-from minipeft.budget.published import ARCHITECTURES, architecture_of
-from minipeft.configs import LayerConfig, PeftConfig
-from minipeft.methods.patterns import is_below
+from minipeft.budget.discrepancies import CLAIMS
+from minipeft.core.adapter import layers_for
+from minipeft.core.config import LayerConfig, PeftConfig
+from minipeft.core.patterns import is_below
+from minipeft.core.replacements import check_tied
+from minipeft.core.targets import modules_to_save
 from minipeft.methods.prompt_config import PromptLearningConfig
 from minipeft.quant.linear4bit import Linear4bit
-from minipeft.swaps import check_tied
-from minipeft.targets import modules_to_save
+from minipeft.shapes.naming import architecture_for, model_for
+from minipeft.shapes.published import ARCHITECTURES, architecture_of
 
 
 @dataclass(frozen=True)

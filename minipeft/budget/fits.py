@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from minipeft.budget.recipe import Recipe
-from minipeft.configs import PeftConfig
+from minipeft.core.config import PeftConfig
 from minipeft.methods.lora_config import LoraConfig
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

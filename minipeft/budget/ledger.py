@@ -7,14 +7,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from minipeft.budget.activations import Forward
-from minipeft.budget.naming import architecture_for, model_for
 from minipeft.budget.recipe import DTYPES, Recipe
 from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
 from minipeft.budget.training import Training
-from minipeft.configs import PeftConfig
-from minipeft.linear import is_linear, is_packed
-from minipeft.methods.patterns import is_below, matches
+from minipeft.core.config import PeftConfig
+from minipeft.core.linear import is_linear, is_packed
+from minipeft.core.patterns import is_below, matches
 from minipeft.quant.linear4bit import Linear4bit
+from minipeft.shapes.naming import architecture_for, model_for
 
 Row = tuple[str, int, str]
 

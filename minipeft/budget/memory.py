@@ -13,13 +13,13 @@ Activation Recomputation in Large Transformer Models", section 4 (activations); 
 from dataclasses import dataclass
 from typing import Any
 
-from minipeft.budget.claims import MEMORY_CLAIMS
+from minipeft.budget.discrepancies import MEMORY_CLAIMS
 from minipeft.budget.fits import Fit, both, find_changes, parse_size
 from minipeft.budget.ledger import Ledger
-from minipeft.budget.published import ARCHITECTURES, find_architecture
 from minipeft.budget.recipe import Recipe
 from minipeft.budget.states import paged_bytes
-from minipeft.configs import PeftConfig
+from minipeft.core.config import PeftConfig
+from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
 ON_DISK = "adapter file"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from minipeft.errors import check_choice, check_list, check_whole
+from minipeft.core.errors import check_choice, check_list, check_whole
 
 DTYPES = {
     "float64": torch.float64,

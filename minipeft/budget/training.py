@@ -5,11 +5,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.adapter import Adapter
-from minipeft.configs import PeftConfig
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.adapter import Adapter
+from minipeft.core.config import PeftConfig
+from minipeft.core.layer import Tuner
 from minipeft.methods.soft_prompt import SoftPrompt
-from minipeft.methods.tuner import Tuner
 from minipeft.models.checkpoint import WithoutInitialization
 
 

@@ -16,10 +16,10 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from minipeft.core.errors import nearest
 from minipeft.course import lexicon
 from minipeft.course.grammar import Document, Draw, documents
 from minipeft.course.stories import story
-from minipeft.errors import nearest
 
 KINDS = {  # how often a document is of each kind
     "story": 0.50,

@@ -2,7 +2,7 @@
 
 import importlib
 
-from ..errors import nearest
+from ..core.errors import nearest
 from .tasks import Exercise
 
 NUMBERS = ("03",)

@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.linear import adapter_place, shape_of
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
+from minipeft.core.linear import adapter_place, shape_of
 from minipeft.methods.low_rank import low_rank_sum
 from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_rank_pattern
 

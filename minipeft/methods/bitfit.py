@@ -12,9 +12,9 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.linear import adapter_place, shape_of
-from minipeft.methods.tuner import Tuner
+from minipeft.core.config import LayerConfig
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import adapter_place, shape_of
 
 
 @dataclass

@@ -16,12 +16,12 @@ from typing import ClassVar, Self
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_number, check_whole
-from minipeft.linear import adapter_place, shape_of
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_number, check_whole
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import adapter_place, shape_of
+from minipeft.core.patterns import of_family
 from minipeft.methods import stream
-from minipeft.methods.patterns import of_family
-from minipeft.methods.tuner import Tuner
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu, "tanh": F.tanh}
 DEFAULTS = {"houlsby": ("swish", 1.0), "pfeiffer": ("relu", 1.0), "parallel": ("relu", 4.0)}

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_number, check_whole
-from minipeft.linear import adapter_place, shape_of
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_number, check_whole
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import adapter_place, shape_of
 from minipeft.methods.hard_concrete import LIMITS, HardConcrete
-from minipeft.methods.tuner import Tuner
 
 
 @dataclass

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.compiler import is_compiling
 
-from minipeft.linear import dense_weight, frozen_product
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import dense_weight, frozen_product
 from minipeft.methods.lora import LoraTuner
 from minipeft.methods.low_rank import low_rank_sum
-from minipeft.methods.tuner import Tuner
 
 
 class DoraTuner(LoraTuner):

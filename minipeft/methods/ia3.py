@@ -12,11 +12,11 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_list, check_regex, nearest
-from minipeft.linear import adapter_place, shape_of
-from minipeft.methods.patterns import matches, of_family
-from minipeft.methods.tuner import Tuner
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_list, check_regex, nearest
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import adapter_place, shape_of
+from minipeft.core.patterns import matches, of_family
 
 # By the base's model_type, as in peft; the last one is the feed-forward module. (The paper scales
 # keys and values; that Qwen 2's queries are scaled in place of its keys is peft's choice.)

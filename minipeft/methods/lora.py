@@ -10,8 +10,8 @@ from typing import Self
 
 from torch import Tensor, nn
 
+from minipeft.core.layer import Tuner
 from minipeft.methods.low_rank import low_rank_sum
-from minipeft.methods.tuner import Tuner
 
 
 class LoraTuner(Tuner):

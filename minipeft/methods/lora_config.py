@@ -5,12 +5,12 @@ from typing import ClassVar, Self
 
 from torch import nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.linear import adapter_place, shape_of
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
+from minipeft.core.linear import adapter_place, shape_of
+from minipeft.core.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods.dora import DoraTuner
 from minipeft.methods.lora import LoraTuner
-from minipeft.methods.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods.pissa import PissaTuner, check_pissa
 
 

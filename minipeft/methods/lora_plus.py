@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from minipeft.errors import check_number
+from minipeft.core.errors import check_number
 
 
 def create_loraplus_optimizer(

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 
-from minipeft.methods.tuner import as_rows
+from minipeft.core.layer import as_rows
 
 
 def low_rank_sum(

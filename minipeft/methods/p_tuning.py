@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from minipeft.errors import check_choice, check_dropout, check_whole
+from minipeft.core.errors import check_choice, check_dropout, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
 from minipeft.methods.prompt_tuning import VirtualTokens
 

@@ -11,9 +11,9 @@ from typing import ClassVar, Self
 
 from torch import nn
 
-from minipeft.configs import PeftConfig
-from minipeft.errors import check_choice, check_list, check_whole, nearest
-from minipeft.methods.patterns import is_below, matches
+from minipeft.core.config import PeftConfig
+from minipeft.core.errors import check_choice, check_list, check_whole, nearest
+from minipeft.core.patterns import is_below, matches
 
 
 @dataclass

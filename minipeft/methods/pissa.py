@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.linear import dense_weight
+from minipeft.core.linear import dense_weight
 from minipeft.methods.lora import LoraTuner
 from minipeft.methods.low_rank import low_rank_sum
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from minipeft.errors import check_choice, check_whole
+from minipeft.core.errors import check_choice, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
 from minipeft.methods.soft_prompt import SoftPrompt
 

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Self
 
 from torch import nn
 
-from minipeft.configs import PeftConfig
-from minipeft.errors import check_choice, check_list, check_whole, nearest
-from minipeft.linear import adapter_place
-from minipeft.methods.patterns import matches
+from minipeft.core.config import PeftConfig
+from minipeft.core.errors import check_choice, check_list, check_whole, nearest
+from minipeft.core.linear import adapter_place
+from minipeft.core.patterns import matches
 from minipeft.methods.soft_prompt import SoftPrompt
 
 

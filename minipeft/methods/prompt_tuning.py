@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, cat, nn
 
-from minipeft.errors import check_choice
+from minipeft.core.errors import check_choice
 from minipeft.methods.prompt_config import PromptLearningConfig
 from minipeft.methods.soft_prompt import SoftPrompt
 

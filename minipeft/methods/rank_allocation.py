@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from minipeft.methods.tuner import Tuner
+from minipeft.core.layer import Tuner
 
 if TYPE_CHECKING:
     from minipeft.methods.adalora import AdaLoraConfig

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from minipeft.linear import is_linear
-from minipeft.methods.patterns import Patterns, matches
-from minipeft.methods.tuner import Tuner
+from minipeft.core.layer import Tuner
+from minipeft.core.linear import is_linear
+from minipeft.core.patterns import Patterns, matches
 
 
 class Stream(nn.Module):

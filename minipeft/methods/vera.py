@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.configs import LayerConfig
-from minipeft.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.linear import adapter_place, shape_of
-from minipeft.methods.tuner import Tuner, as_rows
+from minipeft.core.config import LayerConfig
+from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
+from minipeft.core.layer import Tuner, as_rows
+from minipeft.core.linear import adapter_place, shape_of
 
 KEYS = -(2**63), 2**64  # what torch takes as a seed: from, and less than
 

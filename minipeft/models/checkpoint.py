@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from minipeft.errors import nearest
+from minipeft.core.errors import nearest
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3  # how many of a long list of wrong names an error names

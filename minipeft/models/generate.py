@@ -9,7 +9,7 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from minipeft.errors import check_list
+from minipeft.core.errors import check_list
 from minipeft.models.sampling import check_sampling, pick
 
 

@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from minipeft.errors import nearest
+from minipeft.core.errors import nearest
+from minipeft.core.reading import read_json
 from minipeft.models.config import check_sizes
-from minipeft.reading import read_json
 
 SIZES = (
     "hidden_size",

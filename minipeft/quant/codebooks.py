@@ -18,7 +18,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from minipeft.errors import check_choice
+from minipeft.core.errors import check_choice
 
 
 def nf4_levels() -> Tensor:

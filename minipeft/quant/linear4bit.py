@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.linear import dense_weight, is_linear, is_packed
+from minipeft.core.linear import dense_weight, is_linear, is_packed
 from minipeft.quant.nf4 import QuantizedTensor, dequantize, quantize
 from minipeft.quant.state import from_state, to_state
 

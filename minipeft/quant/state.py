@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from minipeft.errors import nearest
+from minipeft.core.errors import nearest
 from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import NESTED_BLOCK_SIZE, QuantizedTensor
 

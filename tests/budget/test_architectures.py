@@ -2,7 +2,7 @@
 
 import pytest
 
-from minipeft.budget.architectures import FAMILIES, Architecture
+from minipeft.shapes.architectures import FAMILIES, Architecture
 
 from .families import CONFIGS, HEADS, SEEDS, config, model
 

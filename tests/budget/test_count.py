@@ -11,7 +11,7 @@ from torch import nn
 
 import minipeft
 from minipeft.budget import count_parameters
-from minipeft.linear import is_linear
+from minipeft.core.linear import is_linear
 
 from .families import CONFIGS, HEADS, SEEDS, config, model
 

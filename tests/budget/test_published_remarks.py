@@ -3,7 +3,7 @@
 import pytest
 
 from minipeft.budget import ARCHITECTURES, count_parameters
-from minipeft.budget.claims import CLAIMS
+from minipeft.budget.discrepancies import CLAIMS
 
 from .configs import lora, printed
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import minipeft
-from minipeft.configs import PeftConfig
+from minipeft.core.config import PeftConfig
 from minipeft.methods import METHODS
 
 from .models import FAMILIES, build

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import minipeft
-from minipeft.adapted import AdaptedLinear
+from minipeft.core.adapted import AdaptedLinear
 
 from .models import build, logits
 

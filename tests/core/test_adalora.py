@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import minipeft
-from minipeft.linear import shape_of
+from minipeft.core.linear import shape_of
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import FAMILIES, build, logits, toy

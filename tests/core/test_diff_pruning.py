@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import minipeft
-from minipeft.linear import is_conv1d
+from minipeft.core.linear import is_conv1d
 
 from .models import FAMILIES, batch, build, logits
 from .peers import assert_equal, gradients, scramble, trained_by_us

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import minipeft
-from minipeft.linear import shape_of
+from minipeft.core.linear import shape_of
 
 from .exchange import open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minipeft
-from minipeft.methods.tuner import NotMergeable
+from minipeft.core.layer import NotMergeable
 
 from .every_method import APART, AWAY, CASES, MAKERS, adapted, config_for, trained
 from .models import batch, build, logits

@@ -8,8 +8,8 @@ import peft
 import pytest
 from transformers import LlamaForCausalLM
 
-from minipeft.evidence import MEASURED, forgetting_evidence
-from minipeft.inspection import inspect_adapter
+from minipeft.command.evidence import MEASURED, forgetting_evidence
+from minipeft.command.inspect import inspect_adapter
 
 from .models import FAMILIES, build
 from .peers import quiet

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import minipeft
-from minipeft.linear import dense_weight
+from minipeft.core.linear import dense_weight
 
 from .exchange import open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy

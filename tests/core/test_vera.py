@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import minipeft
-from minipeft.linear import shape_of
+from minipeft.core.linear import shape_of
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy

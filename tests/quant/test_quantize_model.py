@@ -10,7 +10,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 import minipeft
-from minipeft.linear import dense_weight, is_linear
+from minipeft.core.linear import dense_weight, is_linear
 from minipeft.quant import Linear4bit, quantize_nf4
 from tests.core import models
 from tests.core.every_method import MAKERS

@@ -19,18 +19,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from minipeft.adapter import Adapter
-from minipeft.budget.architectures import Architecture
-from minipeft.configs import NOTES_OF_PEFT, LayerConfig, PeftConfig
-from minipeft.errors import nearest
-from minipeft.evidence import forgetting_evidence
-from minipeft.files import CONFIG, WEIGHTS
-from minipeft.linear import is_linear
+from minipeft.command.evidence import forgetting_evidence
+from minipeft.core.adapter import Adapter
+from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
+from minipeft.core.errors import nearest
+from minipeft.core.files import CONFIG, WEIGHTS
+from minipeft.core.linear import is_linear
+from minipeft.core.patterns import matches
+from minipeft.core.reading import read_json
+from minipeft.core.targets import strangers
 from minipeft.methods import METHODS
 from minipeft.methods.lora_config import LoraConfig
-from minipeft.methods.patterns import matches
-from minipeft.reading import read_json
-from minipeft.targets import strangers
+from minipeft.shapes.architectures import Architecture
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 Shapes = dict[str, tuple[int, ...]]  # of a file's tensors, by name

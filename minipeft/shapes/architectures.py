@@ -9,21 +9,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from minipeft.budget.decoders import GPT2, Llama, Mistral, Qwen2
-from minipeft.budget.encoder_decoders import MT5, T5, Whisper
-from minipeft.budget.encoders import Bert, DebertaV2, Roberta, ViT
-from minipeft.budget.family import Family
-from minipeft.budget.fields import (
+from minipeft.core.errors import nearest
+from minipeft.core.reading import read_json
+from minipeft.shapes.decoders import GPT2, Llama, Mistral, Qwen2
+from minipeft.shapes.encoder_decoders import MT5, T5, Whisper
+from minipeft.shapes.encoders import Bert, DebertaV2, Roberta, ViT
+from minipeft.shapes.family import Family
+from minipeft.shapes.fields import (
     check_size,
     head_of,
     one_name,
     read_sizes,
     refuse_misspelt,
 )
-from minipeft.budget.skeleton import Skeleton
-from minipeft.budget.stack import Stack
-from minipeft.errors import nearest
-from minipeft.reading import read_json
+from minipeft.shapes.skeleton import Skeleton
+from minipeft.shapes.stack import Stack
 
 FAMILIES: dict[str, type[Family]] = {
     "llama": Llama,

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import Parts, embedding, layer_norm, linear, numbers, tied
-from minipeft.budget.stack import Stack
+from minipeft.shapes.family import REQUIRED, Family, divided
+from minipeft.shapes.skeleton import Parts, embedding, layer_norm, linear, numbers, tied
+from minipeft.shapes.stack import Stack
 
 HEADS = ("FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "MASKED_LM")
 

@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from minipeft.budget.skeleton import Parts
-from minipeft.budget.stack import Stack
+from minipeft.shapes.skeleton import Parts
+from minipeft.shapes.stack import Stack
 
 REQUIRED = object()
 

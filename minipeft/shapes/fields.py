@@ -3,8 +3,8 @@
 import difflib
 from typing import Any
 
-from minipeft.budget.family import REQUIRED, Family
-from minipeft.errors import nearest
+from minipeft.core.errors import nearest
+from minipeft.shapes.family import REQUIRED, Family
 
 # The end of a class name in the field "architectures", and the task of that class's head.
 CLASSES = {

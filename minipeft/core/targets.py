@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.configs import LayerConfig, PeftConfig
-from minipeft.errors import nearest
-from minipeft.linear import is_linear
-from minipeft.methods.patterns import is_below, matches, names
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.config import LayerConfig, PeftConfig
+from minipeft.core.errors import nearest
+from minipeft.core.linear import is_linear
+from minipeft.core.patterns import is_below, matches, names
 
 
 def expand_all_linear(model: nn.Module, config: LayerConfig) -> list[str]:

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minipeft.adapter import Adapter
-from minipeft.errors import check_choice, check_number
+from minipeft.core.adapter import Adapter
+from minipeft.core.errors import check_choice, check_number
 from minipeft.methods.lora import LoraTuner
 from minipeft.methods.lora_config import LoraConfig
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.errors import check_regex, nearest
+from minipeft.core.errors import check_regex, nearest
 
 Patterns = list[str] | str | None
 

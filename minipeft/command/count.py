@@ -4,7 +4,7 @@ import argparse
 import json
 
 from minipeft.budget.count import count_parameters
-from minipeft.budget.options import add_config_arguments, config_of, report
+from minipeft.command.options import add_config_arguments, config_of, report
 
 add_arguments = add_config_arguments
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.budget.architectures import Architecture
-from minipeft.budget.fields import CLASSES
-from minipeft.errors import nearest
+from minipeft.core.errors import nearest
+from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.fields import CLASSES
 
 
 def llama(layers: int, hidden: int, inner: int, heads: int, keys: int, **more: Any) -> Architecture:

@@ -5,7 +5,7 @@ A claim holds what was printed and never what is right: that is counted when it 
 
 from dataclasses import dataclass
 
-from minipeft.configs import PeftConfig
+from minipeft.core.config import PeftConfig
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.ia3 import IA3Config

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from minipeft.budget.skeleton import Conv1D, Parts, RMSNorm, layer_norm, linear
+from minipeft.shapes.skeleton import Conv1D, Parts, RMSNorm, layer_norm, linear
 
 
 @dataclass(frozen=True)

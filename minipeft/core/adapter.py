@@ -11,13 +11,25 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.configs import LayerConfig, PeftConfig
-from minipeft.errors import nearest
-from minipeft.linear import is_conv1d
-from minipeft.methods.tuner import NotMergeable, Tuner
-from minipeft.swaps import Swap, check_tied, parameter_swaps, places, saved_swaps, tied_to
-from minipeft.targets import expand_all_linear, find_targets, modules_to_save, without_strangers
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.config import LayerConfig, PeftConfig
+from minipeft.core.errors import nearest
+from minipeft.core.layer import NotMergeable, Tuner
+from minipeft.core.linear import is_conv1d
+from minipeft.core.replacements import (
+    Swap,
+    check_tied,
+    parameter_swaps,
+    places,
+    saved_swaps,
+    tied_to,
+)
+from minipeft.core.targets import (
+    expand_all_linear,
+    find_targets,
+    modules_to_save,
+    without_strangers,
+)
 
 
 class Adapter:

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from minipeft.adapter import Adapter
-from minipeft.methods.tuner import Tuner
-from minipeft.swaps import Swap
+from minipeft.core.adapter import Adapter
+from minipeft.core.layer import Tuner
+from minipeft.core.replacements import Swap
 
 BASE = "__base__"
 

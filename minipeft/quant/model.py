@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from minipeft.errors import check_list, nearest
-from minipeft.linear import dense_weight, is_linear, is_packed, with_weight
-from minipeft.methods.patterns import is_below, matches
+from minipeft.core.errors import check_list, nearest
+from minipeft.core.linear import dense_weight, is_linear, is_packed, with_weight
+from minipeft.core.patterns import is_below, matches
+from minipeft.core.replacements import places, tied_to
+from minipeft.core.targets import is_called
 from minipeft.quant.linear4bit import Linear4bit
-from minipeft.swaps import places, tied_to
-from minipeft.targets import is_called
 
 HEAD = "lm_head"  # the one name in `skip` that a model needn't have
 

@@ -5,8 +5,8 @@ import dataclasses
 import json
 
 from minipeft.budget.memory import memory_budget
-from minipeft.budget.options import add_config_arguments, config_of, report
 from minipeft.budget.recipe import Recipe
+from minipeft.command.options import add_config_arguments, config_of, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,11 +4,11 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.budget.architectures import Architecture
-from minipeft.budget.published import find_architecture
-from minipeft.configs import LayerConfig, PeftConfig
-from minipeft.errors import nearest
-from minipeft.targets import endings, strangers
+from minipeft.core.config import LayerConfig, PeftConfig
+from minipeft.core.errors import nearest
+from minipeft.core.targets import endings, strangers
+from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.published import find_architecture
 
 
 def architecture_for(wanted: Any, config: PeftConfig | None) -> Architecture:

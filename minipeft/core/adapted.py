@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from minipeft.linear import dense_weight, is_packed, merged_dtype, with_weight
-from minipeft.methods.tuner import NotMergeable, Tuner
+from minipeft.core.layer import NotMergeable, Tuner
+from minipeft.core.linear import dense_weight, is_packed, merged_dtype, with_weight
 from minipeft.quant.linear4bit import requantized
 
 

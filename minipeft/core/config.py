@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from minipeft.errors import check_choice, check_list, check_regex, nearest
+from minipeft.core.errors import check_choice, check_list, check_regex, nearest
 
 # Written by Hugging Face peft beside the options of a method. They change no number.
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from minipeft.adapted import AdaptedLinear
-from minipeft.configs import PeftConfig
-from minipeft.methods.patterns import is_below
+from minipeft.core.adapted import AdaptedLinear
+from minipeft.core.config import PeftConfig
+from minipeft.core.patterns import is_below
 
 
 @dataclass

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from minipeft.configs import PeftConfig
-from minipeft.errors import nearest
+from minipeft.core.config import PeftConfig
+from minipeft.core.errors import nearest
 from minipeft.methods import METHODS
 
 # Name on the command line -> the config's peft_type, what it presets, and what --r means there.

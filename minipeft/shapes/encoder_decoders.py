@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
-from minipeft.budget.stack import Stack
+from minipeft.shapes.family import REQUIRED, Family, divided
+from minipeft.shapes.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
+from minipeft.shapes.stack import Stack
 
 HEADS = ("SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
 

@@ -2,9 +2,9 @@
 
 from typing import ClassVar
 
-from minipeft.budget.family import REQUIRED, Family, divided
-from minipeft.budget.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
-from minipeft.budget.stack import Stack
+from minipeft.shapes.family import REQUIRED, Family, divided
+from minipeft.shapes.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
+from minipeft.shapes.stack import Stack
 
 HEADS = ("CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "FEATURE_EXTRACTION")
 

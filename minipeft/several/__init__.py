@@ -1,0 +1,1 @@
+"""Several adapters at once: a batch that mixes them, and weighted sums."""

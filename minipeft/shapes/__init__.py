@@ -1,0 +1,1 @@
+"""Published architectures and Hugging Face configs, as models on the meta device."""
