@@ -35,6 +35,8 @@ lint: setup ## Check style, formatting and the direction of imports
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(VENV)/$(notdir $(patsubst %/,%,$(dir $(RUN))))/lint-imports
+	@git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 300 \
+	    { print "remark: " $$2 " has " $$1 " lines. Does it hold one idea?" }'
 
 notebooks: setup ## Execute the lessons and normalise them for a commit
 	$(RUN) scripts/notebooks.py

@@ -1,6 +1,5 @@
-"""The habits of CONTRIBUTING.md, held by tools: style, layers, short functions, clean files."""
+"""The habits of CONTRIBUTING.md, held by tools: style, layers, clean files."""
 
-import ast
 import json
 import os
 import re
@@ -14,9 +13,6 @@ import pytest
 from .project import ROOT
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
-LONGEST_FUNCTION = 50
-LONGEST_FILE = 250
-LONGEST_METHOD_FILE = 150  # one paper, one file
 ABOUT_PATHS = (  # tests that need such a path as an example
     "tests/setup/test_habits.py",
     "tests/notebooks/test_executed.py",
@@ -50,27 +46,6 @@ def test_imports_point_one_way():
 def _run(command) -> None:
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
-
-
-def test_functions_are_short():
-    long = []
-    for path in tracked("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                lines = node.end_lineno - node.lineno + 1
-                if lines > LONGEST_FUNCTION:
-                    long.append(f"{path.relative_to(ROOT)}: {node.name} has {lines} lines")
-    assert not long, "\n".join(long)
-
-
-def test_files_hold_one_idea():
-    long = []
-    for path in tracked("*.py"):
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        method = path.parent.name == "methods"
-        if lines > (LONGEST_METHOD_FILE if method else LONGEST_FILE):
-            long.append(f"{path.relative_to(ROOT)} has {lines} lines")
-    assert not long, "\n".join(long)
 
 
 def test_no_file_names_the_machine_that_made_it():
