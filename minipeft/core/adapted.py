@@ -4,8 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from minipeft.core.layer import NotMergeable, Tuner
-from minipeft.core.linear import dense_weight, is_packed, merged_dtype, with_weight
-from minipeft.quant.linear4bit import requantized
+from minipeft.core.linear import (
+    dense_weight,
+    is_packed,
+    merged_dtype,
+    requantized,
+    with_weight,
+)
 
 
 class AdaptedLinear(nn.Module):

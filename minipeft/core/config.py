@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from minipeft.core.errors import check_choice, check_list, check_regex, nearest
 
+# Every method by its `peft_type`: a config class enters itself when it is defined.
+METHODS: dict[str, type["PeftConfig"]] = {}
+
 # Written by Hugging Face peft beside the options of a method. They change no number.
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
 
@@ -30,6 +33,22 @@ class PeftConfig:
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
     file_prefix: ClassVar[str] = "base_model."  # of what is trained inside the base
     not_in_files: ClassVar[tuple[str, ...]] = ()  # options that peft's class doesn't know
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Enter a class that names a `peft_type` of its own in METHODS.
+
+        Raises ValueError where another class has that name: its files would open as this one's.
+        """
+        super().__init_subclass__(**options)
+        if "peft_type" not in vars(cls):
+            return
+        known = METHODS.get(cls.peft_type, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise ValueError(
+                f"peft_type={cls.peft_type!r} belongs to {known.__module__}.{known.__qualname__}; "
+                f"choose a name that is none of {', '.join(sorted(METHODS))}"
+            )
+        METHODS[cls.peft_type] = cls
 
     def __new__(cls, *args: Any, **options: Any) -> "PeftConfig":
         fields = [option.name for option in dataclasses.fields(cls)]

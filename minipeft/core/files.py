@@ -16,10 +16,9 @@ from torch import Tensor
 
 from minipeft.core.adapter import Adapter
 from minipeft.core.atomic import atomic_write_all
-from minipeft.core.config import PeftConfig
+from minipeft.core.config import METHODS, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.reading import read_json
-from minipeft.methods import METHODS
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the

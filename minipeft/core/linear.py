@@ -98,6 +98,20 @@ def with_weight(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> 
     return twin.train(layer.training)
 
 
+def requantized(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
+    """A twin of a 4-bit layer that stores another weight (out, in), in 4 bits as in peft."""
+    if hasattr(layer, "requantized"):
+        return layer.requantized(weight, bias)
+    kept = {name: value for name, value in vars(layer.weight).items() if name[0] != "_"}
+    again = kept | {"bnb_quantized": False, "requires_grad": False, "quant_state": None}
+    dense = weight.to("cpu", layer.weight.quant_state.dtype).contiguous()
+    twin = copy.copy(layer)  # of bitsandbytes
+    twin._parameters = dict(layer._parameters)
+    twin.weight = type(layer.weight)(dense, **again).to(layer.weight.device)
+    twin.bias = bias
+    return twin
+
+
 def adapter_place(layer: nn.Module) -> dict[str, torch.dtype | torch.device]:
     """Device and dtype of an adapter's tensors: 32 bits at least, small steps are lost in 16."""
     weight = next(layer.parameters())

@@ -16,7 +16,13 @@ from minipeft.core.config import LayerConfig
 from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.methods.low_rank import low_rank_sum
-from minipeft.methods.rank_allocation import Triplets, allocate_ranks, check_rank_pattern
+from minipeft.methods.rank_allocation import (
+    Triplets,
+    check_rank_pattern,
+    keep_best,
+    measure_all,
+    triplets_left,
+)
 
 
 @dataclass
@@ -113,7 +119,18 @@ class AdaLoraConfig(LayerConfig):
 
     def after_step(self, tuners: dict[str, Triplets], step: int) -> None:
         """Move ranks; `step` counts from 1. Raises RuntimeError where gradients are missing."""
-        allocate_ranks(self, tuners, step)
+        first, last = self.tinit, self.total_step - self.tfinal
+        if step < last:
+            measure_all(tuners, step, self.beta1, self.beta2)
+        if step == last or (first < step < last and step % self.deltaT == 0):
+            most, least = self.init_r * len(tuners), self.target_r * len(tuners)
+            keep_best(tuners, triplets_left(step, first, last, most, least))
+            self.rank_pattern = {f"{path}.lora_E": t.pattern for path, t in tuners.items()}
+        for tuner in tuners.values():
+            if step == last:
+                tuner.importance.clear()
+            elif step > last:  # the optimizer still moves every E_i
+                tuner.mask()
 
 
 class AdaLoraTuner(Triplets):

@@ -9,15 +9,10 @@ and 3.3, with the schedule of its authors' code, which peft uses as well. After 
 E_i becomes 0 where S_i is not among the `budget` highest; A_i and B_i stay, so it may come back.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor, nn
 
 from minipeft.core.layer import Tuner
-
-if TYPE_CHECKING:
-    from minipeft.methods.adalora import AdaLoraConfig
 
 
 class Triplets(Tuner):
@@ -91,36 +86,21 @@ def check_rank_pattern(pattern: object, init_r: int) -> None:
             raise ValueError(f"rank_pattern[{name!r}]={kept!r} must be {init_r} bools, as init_r")
 
 
-def allocate_ranks(config: "AdaLoraConfig", tuners: dict[str, Triplets], step: int) -> None:
-    """Score the triplets after a step, and let ranks fall when it is time.
-
-    Raises RuntimeError where the gradients or the scores of earlier steps are missing.
-    """
-    last = config.total_step - config.tfinal
-    if step < last:
-        if all(tuner.lora_E.grad is None for tuner in tuners.values()):
-            raise RuntimeError(
-                f"no gradient at step {step}: call update_and_allocate after backward() and "
-                "before zero_grad(), with a trainable adapter"
-            )
-        for tuner in tuners.values():
-            tuner.measure(config.beta1, config.beta2)
-    if step == last or (config.tinit < step < last and step % config.deltaT == 0):
-        keep_best(tuners, budget(config, len(tuners), step))
-        config.rank_pattern = {f"{path}.lora_E": tuner.pattern for path, tuner in tuners.items()}
-    if step == last:
-        for tuner in tuners.values():
-            tuner.importance.clear()
-    elif step > last:  # the optimizer still moves every E_i
-        for tuner in tuners.values():
-            tuner.mask()
-
-
-def budget(config: "AdaLoraConfig", layers: int, step: int) -> int:
-    """How many triplets may stay in all layers together after this step, tinit <= step <= last."""
-    left = 1 - (step - config.tinit) / (config.total_step - config.tfinal - config.tinit)
-    most, least = config.init_r * layers, config.target_r * layers
+def triplets_left(step: int, first: int, last: int, most: int, least: int) -> int:
+    """The budget after `step`, first <= step <= last: it falls from `most` to `least` triplets."""
+    left = 1 - (step - first) / (last - first)
     return int((most - least) * left**3 + least)
+
+
+def measure_all(tuners: dict[str, Triplets], step: int, beta1: float, beta2: float) -> None:
+    """Score every triplet after a step. Raises RuntimeError where all gradients are missing."""
+    if all(tuner.lora_E.grad is None for tuner in tuners.values()):
+        raise RuntimeError(
+            f"no gradient at step {step}: call update_and_allocate after backward() and "
+            "before zero_grad(), with a trainable adapter"
+        )
+    for tuner in tuners.values():
+        tuner.measure(beta1, beta2)
 
 
 def keep_best(tuners: dict[str, Triplets], most: int) -> None:

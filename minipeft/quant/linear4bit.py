@@ -4,7 +4,6 @@ Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3
 Nothing of W is trained. Gradients pass through to x: dx = dy W'.
 """
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,6 +109,17 @@ class Linear4bit(nn.Module):
         """The dense weight (out, in), in `dtype` or in that it had before quantization."""
         return dequantize(self.quantized, dtype, self.compiled)
 
+    def requantized(self, weight: Tensor, bias: nn.Parameter | None) -> "Linear4bit":
+        """A layer of the same type and block size that holds another weight (out, in)."""
+        q = self._like
+        dense = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        dense.weight, dense.bias = nn.Parameter(weight.to(q.dtype), requires_grad=False), bias
+        double_quant = q.offset is not None
+        layer = Linear4bit(
+            dense, q.block_size, double_quant, self.compute_dtype, q.quant_type, True, self.compiled
+        )
+        return layer.train(self.training)
+
     def forward(self, x: Tensor) -> Tensor:
         computed = x.to(self.compute_dtype or x.dtype)
         return FrozenMatmul.apply(computed, self.bias, self.quantized, self.compiled).to(x.dtype)
@@ -147,27 +157,3 @@ class Linear4bit(nn.Module):
             )
             rest[name] = self.weight.data
         super()._load_from_state_dict(rest, prefix, *args)
-
-
-def requantized(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
-    """A twin of a 4-bit layer, ours or that of bitsandbytes, that holds another weight (out, in).
-
-    Four bits again, by the same type and blocks: what peft does when it merges into such a layer.
-    """
-    if not isinstance(layer, Linear4bit):
-        twin = copy.copy(layer)
-        twin._parameters = dict(layer._parameters)
-        kept = {name: value for name, value in vars(layer.weight).items() if name[0] != "_"}
-        again = kept | {"bnb_quantized": False, "requires_grad": False, "quant_state": None}
-        dense = weight.to("cpu", layer.weight.quant_state.dtype).contiguous()
-        twin.weight = type(layer.weight)(dense, **again).to(layer.weight.device)
-        twin.bias = bias
-        return twin
-    q, out_in = layer._like, weight.shape
-    dense = nn.Linear(*reversed(out_in), bias=False, device="meta")
-    dense.weight, dense.bias = nn.Parameter(weight.to(q.dtype), requires_grad=False), bias
-    double_quant = q.offset is not None
-    twin = Linear4bit(
-        dense, q.block_size, double_quant, layer.compute_dtype, q.quant_type, True, layer.compiled
-    )
-    return twin.train(layer.training)

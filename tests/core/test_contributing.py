@@ -26,12 +26,12 @@ CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 @pytest.fixture
 def scale_config(monkeypatch):
     """The config class that the example defines and registers, forgotten after the test."""
-    monkeypatch.setattr("minipeft.core.files.METHODS", registered := dict(METHODS))
+    monkeypatch.setitem(METHODS, "SCALE", None)  # so that the entry is undone after the test
+    del METHODS["SCALE"]
     example = re.search(r"```python\n(.*?)```", CONTRIBUTING.read_text("utf-8"), re.DOTALL)[1]
     names = {
         "ClassVar": ClassVar,
         "LayerConfig": LayerConfig,
-        "METHODS": registered,
         "Tuner": Tuner,
         "adapter_place": adapter_place,
         "dataclass": dataclass,
