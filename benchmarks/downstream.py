@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from minipeft import LoraConfig, get_peft_model
-from minipeft.core.atomic import atomic_write
+from minipeft.core.disk import atomic_write
 from minipeft.course.base import load_base
 from minipeft.course.tasks import TASKS, Task, task
 from minipeft.course.training import evaluate, train

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.pictures import draw_growth, draw_ratios
-from minipeft.core.atomic import atomic_write
+from minipeft.core.disk import atomic_write
 
 HEAD = """# How fast is it? {title}
 

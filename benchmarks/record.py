@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.models import TINY, Place, Size
 from benchmarks.timing import Contenders, Spread, Times, interleaved, ratio
-from minipeft.core.atomic import atomic_write
+from minipeft.core.disk import atomic_write
 
 PACKAGES = ("minipeft", "torch", "transformers", "peft", "bitsandbytes", "numpy", "safetensors")
 

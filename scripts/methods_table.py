@@ -18,8 +18,8 @@ from peft import PeftType
 from torch import nn
 
 import minipeft
-from minipeft.core.atomic import atomic_write
 from minipeft.core.config import PeftConfig
+from minipeft.core.disk import atomic_write
 from minipeft.core.layer import NotMergeable
 from minipeft.methods import dora, lora, pissa
 from minipeft.models.llama import Llama, LlamaConfig

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save
 from tokenizers import Tokenizer
 
-from minipeft.core.atomic import atomic_write_all
+from minipeft.core.disk import atomic_write_all
 from minipeft.course.batches import (
     BEGIN,
     END,

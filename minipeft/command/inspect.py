@@ -22,11 +22,11 @@ from torch import nn
 from minipeft.command.evidence import forgetting_evidence
 from minipeft.core.adapter import Adapter
 from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
+from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
 from minipeft.core.files import CONFIG, WEIGHTS
 from minipeft.core.linear import is_linear
 from minipeft.core.patterns import matches
-from minipeft.core.reading import read_json
 from minipeft.core.targets import strangers
 from minipeft.methods import METHODS
 from minipeft.methods.lora_config import LoraConfig

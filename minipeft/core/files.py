@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from minipeft.core.adapter import Adapter
-from minipeft.core.atomic import atomic_write_all
 from minipeft.core.config import METHODS, PeftConfig
+from minipeft.core.disk import atomic_write_all, read_json
 from minipeft.core.errors import nearest
-from minipeft.core.reading import read_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the

@@ -73,7 +73,7 @@ class History:
 
     def save(self, path) -> None:
         """Write the history as JSON, whole or not at all."""
-        from ..core.atomic import atomic_write
+        from ..core.disk import atomic_write
 
         atomic_write(Path(path), json.dumps(asdict(self), indent=1).encode())
 

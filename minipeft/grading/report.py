@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.atomic import atomic_write
+from ..core.disk import atomic_write
 from .tasks import Exercise
 
 if TYPE_CHECKING:

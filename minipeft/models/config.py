@@ -8,8 +8,8 @@ numbers and is not built here is refused, never ignored.
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.reading import read_json
 
 FAMILIES = ("llama", "mistral", "qwen2")
 DEFAULT_ROPE_THETA = 10_000.0

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.reading import read_json
 from minipeft.models.config import check_sizes
 
 SIZES = (

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.reading import read_json
 from minipeft.shapes.decoders import GPT2, Llama, Mistral, Qwen2
 from minipeft.shapes.encoder_decoders import MT5, T5, Whisper
 from minipeft.shapes.encoders import Bert, DebertaV2, Roberta, ViT

@@ -68,7 +68,7 @@ def test_it_attaches_trains_switches_merges_and_travels(scale_config, family, tm
 def test_no_other_file_names_a_method():
     """A method's name in the core would be a second place to change for a new method."""
     package = Path(minipeft.__file__).parent
-    core = ["carrier", "model", "several/mixed"]
+    core = ["model", "several/mixed"]
     core += [f"core/{name}" for name in ("adapter", "adapted", "replacements", "targets", "files")]
     for name in core:
         text = (package / f"{name}.py").read_text("utf-8")
