@@ -23,7 +23,7 @@ from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.diff_pruning import DiffPruningConfig, prune
 from minipeft.methods.ia3 import IA3Config
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.methods.lora import LoraConfig
 from minipeft.methods.lora_plus import create_loraplus_optimizer
 from minipeft.methods.p_tuning import PromptEncoderConfig
 from minipeft.methods.partial import PartialConfig

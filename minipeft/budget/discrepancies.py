@@ -9,7 +9,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.ia3 import IA3Config
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.methods.lora import LoraConfig
 from minipeft.methods.prefix_tuning import PrefixTuningConfig
 from minipeft.methods.prompt_tuning import PromptTuningConfig
 from minipeft.methods.vera import VeraConfig

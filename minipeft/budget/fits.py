@@ -7,7 +7,7 @@ from typing import Any
 
 from minipeft.budget.recipe import Recipe
 from minipeft.core.config import PeftConfig
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.methods.lora import LoraConfig
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}

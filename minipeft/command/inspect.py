@@ -29,7 +29,7 @@ from minipeft.core.linear import is_linear
 from minipeft.core.patterns import matches
 from minipeft.core.targets import strangers
 from minipeft.methods import METHODS
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
 
 OK, NOTE, WRONG = "ok", "note", "wrong"

@@ -103,6 +103,12 @@ class Adapter:
         """What the adapter learns for each adapted layer."""
         return {path: layer.tuner for path, layer in self.layers.items()}
 
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether low-rank updates of linear layers are all that the adapter holds."""
+        only_layers = self.prompt is None and len(self.layers) == len(self.swaps)
+        return only_layers and all(tuner.is_low_rank for tuner in self.tuners.values())
+
     def penalty(self) -> Tensor | float:
         """What the method adds to the loss; 0.0 where it adds nothing."""
         return self.config.penalty(self.tuners)

@@ -83,6 +83,17 @@ class PeftConfig:
         """This config with what only the model knows. Raises ValueError where they don't fit."""
         return self
 
+    @property
+    def is_plain_low_rank(self) -> bool:
+        """Whether h = W0 x + s B A x is all of the method: then `from_factors` is there."""
+        return False
+
+    def from_factors(
+        self, factors: dict[str, tuple[Tensor, Tensor]]
+    ) -> tuple["PeftConfig", dict[str, Tensor]]:
+        """The config and the file's tensors of h = W0 x + B A x, with these A and B by layer."""
+        raise NotImplementedError(f"{self.peft_type} is more than low-rank A and B")
+
     def soft_prompt(self, model: nn.Module, new: bool) -> nn.Module | None:
         """What the method learns beside the model's layers: a SoftPrompt, or nothing.
 

@@ -22,23 +22,34 @@ class Tuner(nn.Module):
         """The adapted output for x (..., in): a tensor of shape (..., out)."""
         raise NotImplementedError
 
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
+        """A (r, in), B (out, r) and s with W' = W + s B A, where the update is such a product.
+
+        Raises NotMergeable where it isn't. Merging, mixed batches and weighted sums read this.
+        """
+        raise NotMergeable(f"{type(self).__name__} has no low-rank factors")
+
+    @property
+    def is_low_rank(self) -> bool:
+        """Whether the method's whole effect is W' = W + s B A."""
+        return type(self).low_rank is not Tuner.low_rank
+
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A (r, in) and B (out, r) with W' = W + B A: the scale is in B. Raises NotMergeable."""
+        A, B, s = self.low_rank()
+        return A, s * B
+
     def merged(self, weight: Tensor) -> Tensor:
         """The weight W' (out, in) whose plain product is the adapted output, from W (out, in).
 
         Raises NotMergeable where there is none.
         """
-        raise NotMergeable(f"{type(self).__name__} has no merged weight")
+        A, B = self.factors()
+        return weight + (B @ A).to(weight)
 
     def merged_bias(self, bias: Tensor | None) -> Tensor | None:
         """The bias b' (out,) that goes with W', from b; None where there is none."""
         return bias
-
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """A (r, in) and B (out, r) with W' = W + B A, where the update is such a product.
-
-        Raises NotImplementedError where it isn't. Mixed batches and weighted sums stand on this.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no low-rank factors")
 
     def penalty(self) -> Tensor | None:
         """What the method adds to the loss for this layer, if anything."""

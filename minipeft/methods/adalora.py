@@ -147,14 +147,10 @@ class AdaLoraTuner(Triplets):
         self.dropout = nn.Dropout(config.lora_dropout)
         self.scaling = config.lora_alpha / (config.init_r + 1e-5)  # 1e-5 as in peft
 
-    def factors(self) -> tuple[Tensor, Tensor]:
-        return self.scaling * self.lora_E * self.lora_A, self.lora_B
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
+        return self.scaling * self.lora_E * self.lora_A, self.lora_B, 1.0
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        low, up = self.factors()  # (r, in), (out, r)
+        low, up, s = self.low_rank()  # (r, in), (out, r)
         seen = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
-        return low_rank_sum(base, x, seen, low, up, 1.0)
-
-    def merged(self, weight: Tensor) -> Tensor:
-        low, up = self.factors()
-        return weight + (up @ low).to(weight)
+        return low_rank_sum(base, x, seen, low, up, s)

@@ -17,14 +17,15 @@ from torch.compiler import is_compiling
 
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import dense_weight, frozen_product
-from minipeft.methods.lora import LoraTuner
+from minipeft.methods.lora import LoraTuner, variant
 from minipeft.methods.low_rank import low_rank_sum
 
 
+@variant(lambda config: config.use_dora)
 class DoraTuner(LoraTuner):
     """h = b + g * (W0 x + s B A x), for x (..., in)."""
 
-    factors = Tuner.factors  # there are none: g scales W0, too
+    low_rank = Tuner.low_rank  # there is none: g scales W0, too
 
     def started_from(self, layer: nn.Module) -> Self:
         self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)
@@ -56,7 +57,7 @@ class DoraTuner(LoraTuner):
         return rescaled(h, m / self.norm(dense_weight(base)), base.bias).to(h.dtype)
 
     def merged(self, weight: Tensor) -> Tensor:
-        A, B = super().factors()
+        A, B = self.lora_A.weight, self.scaling * self.lora_B.weight
         whole = weight + (B @ A).to(weight)  # (out, in)
         g = self.lora_magnitude_vector / torch.linalg.vector_norm(whole, dim=1)
         return g.to(weight).unsqueeze(1) * whole

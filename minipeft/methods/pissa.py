@@ -24,12 +24,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.linear import dense_weight
-from minipeft.methods.lora import LoraTuner
+from minipeft.methods.lora import LoraConfig, LoraTuner, variant
 from minipeft.methods.low_rank import low_rank_sum
 
 
+@variant(lambda config: config.init_lora_weights == "pissa")
 class PissaTuner(LoraTuner):
     """h = W0 x + s (B A - B0 A0) x, for x (..., in)."""
+
+    @classmethod
+    def check_config(cls, config: LoraConfig) -> None:
+        if config.use_dora:
+            raise ValueError(
+                'init_lora_weights="pissa" and use_dora=True are not built together; choose one'
+            )
+        for name, alpha in {"lora_alpha": config.lora_alpha, **config.alpha_pattern}.items():
+            if alpha <= 0:
+                raise ValueError(
+                    f'{name}={alpha!r} must be above 0 with init_lora_weights="pissa", which '
+                    "divides the singular values by the scale; say 8"
+                )
 
     @torch.no_grad()
     def started_from(self, layer: nn.Module) -> Self:
@@ -43,31 +57,18 @@ class PissaTuner(LoraTuner):
         self.register_buffer("start_B", B.clone(), persistent=False)  # B0 (out, r)
         return self
 
-    def pair(self) -> tuple[Tensor, Tensor]:
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
         """(2r, in) and (out, 2r), whose product is B A - B0 A0: exactly zero at the start."""
         A, B = self.lora_A.weight, self.lora_B.weight
-        return torch.cat([A, A - self.start_A]), torch.cat([B - self.start_B, self.start_B], dim=1)
+        both = torch.cat([A, A - self.start_A])
+        return both, torch.cat([B - self.start_B, self.start_B], dim=1), self.scaling
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        A, B = self.pair()
+        A, B, s = self.low_rank()
         wide = x.to(A.dtype)  # (..., in)
         seen = self.dropout(wide)
-        h = low_rank_sum(base, x, seen, A, B, self.scaling)  # (..., out)
+        h = low_rank_sum(base, x, seen, A, B, s)  # (..., out)
         if self.training and self.dropout.p:  # B0 A0 belongs to the residual, which sees all of x
             again = F.linear(F.linear(seen - wide, self.start_A), self.start_B)
             h = h + (self.scaling * again).to(h.dtype)
         return h
-
-
-def check_pissa(use_dora: bool, alphas: dict[str, float]) -> None:
-    """Raise ValueError for options that don't go with init_lora_weights="pissa"."""
-    if use_dora:
-        raise ValueError(
-            'init_lora_weights="pissa" and use_dora=True are not built together; choose one'
-        )
-    for name, alpha in alphas.items():
-        if alpha <= 0:
-            raise ValueError(
-                f'{name}={alpha!r} must be above 0 with init_lora_weights="pissa", which divides '
-                "the singular values by the scale; say 8"
-            )

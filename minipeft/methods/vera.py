@@ -132,10 +132,6 @@ class VeraTuner(Tuner):
         h = torch.addcmul(h, self.vera_lambda_b, F.linear(low, vera_B)).to(h.dtype)
         return h.view(*x.shape[:-1], h.shape[-1])
 
-    def factors(self) -> tuple[Tensor, Tensor]:
+    def low_rank(self) -> tuple[Tensor, Tensor, float]:
         vera_A, vera_B = self.projections()
-        return self.vera_lambda_d[:, None] * vera_A, self.vera_lambda_b[:, None] * vera_B
-
-    def merged(self, weight: Tensor) -> Tensor:
-        low, up = self.factors()  # (r, in), (out, r)
-        return weight + (up @ low).to(weight)
+        return self.vera_lambda_d[:, None] * vera_A, self.vera_lambda_b[:, None] * vera_B, 1.0

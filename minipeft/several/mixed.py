@@ -131,8 +131,7 @@ def state_of(places: list[tuple[dict[str, Tensor], str]]) -> list[tuple[int, int
 
 def check_mixable(name: str, adapter: Adapter) -> None:
     """Raise ValueError unless the adapter is low-rank updates of linear layers and nothing else."""
-    low_rank = all(type(tuner).factors is not Tuner.factors for tuner in adapter.tuners.values())
-    if not low_rank or adapter.prompt is not None or len(adapter.layers) < len(adapter.swaps):
+    if not adapter.is_low_rank:
         raise ValueError(
             f"adapter_names: {name!r} ({adapter.config.peft_type}) is more than low-rank updates "
             "of linear layers (it scales them, or trains biases, modules_to_save or a prompt), so "

@@ -1,4 +1,4 @@
-"""A new LoRA from a weighted sum of others: dW = sum_i w_i s_i B_i A_i, exactly or nearly.
+"""A new adapter from a weighted sum of others: dW = sum_i w_i s_i B_i A_i, exactly or nearly.
 
 cat      A and B of all stand side by side: exact, the rank is the sum of the ranks.
 svd      the best approximation of the sum at one rank (Eckart & Young 1936).
@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from minipeft.core.adapter import Adapter
+from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice, check_number
-from minipeft.methods.lora import LoraTuner
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.core.layer import Tuner
 
 COMBINATIONS = ["svd", "linear", "cat"]
 
@@ -26,11 +26,11 @@ def weighted_sum(
     weights: list[float],
     combination_type: str = "svd",
     svd_rank: int | None = None,
-) -> tuple[LoraConfig, dict[str, Tensor]]:
+) -> tuple[PeftConfig, dict[str, Tensor]]:
     """The config and the tensors of the combined adapter, as a file would hold them.
 
-    Raises ValueError for adapters that are not plain LoRA, for numbers of weights and adapters that
-    differ, and under "linear" for ranks that differ.
+    Raises ValueError for adapters that are more than low-rank A and B, for numbers of weights and
+    adapters that differ, and under "linear" for ranks that differ.
     """
     check_choice("combination_type", combination_type, COMBINATIONS)
     if svd_rank is not None and (combination_type != "svd" or svd_rank < 1):
@@ -40,49 +40,33 @@ def weighted_sum(
     for weight in weights:
         check_number("weights", weight)
     for name, adapter in adapters.items():
-        check_plain(name, adapter)
-    ranks = [max(len(t.pair()[0]) for t in a.tuners.values()) for a in adapters.values()]
+        check_low_rank(name, adapter)
+    ranks = [max(len(t.low_rank()[0]) for t in a.tuners.values()) for a in adapters.values()]
     r = svd_rank or (sum(ranks) if combination_type == "cat" else max(ranks))
     pairs = list(zip(weights, adapters.values(), strict=True))
-    paths = list(dict.fromkeys(path for _, adapter in pairs for path in adapter.layers))
-    first = next(iter(adapters.values())).config
-    config = LoraConfig(
-        r=r,
-        lora_alpha=r,  # a scale of 1: the weights and scales are in A and B
-        target_modules=paths,
-        task_type=first.task_type,
-        base_model_name_or_path=first.base_model_name_or_path,
-        inference_mode=True,  # frozen, as peft makes it
-    )
-    tensors = {}
-    for path in paths:
+    factors = {}
+    for path in dict.fromkeys(path for _, adapter in pairs for path in adapter.layers):
         weighed = [(w, a.tuners[path]) for w, a in pairs if path in a.layers]
-        A, B = combined(weighed, combination_type, r)
-        place = f"{config.file_prefix}{path}"
-        tensors |= {f"{place}.lora_A.weight": A, f"{place}.lora_B.weight": B}
-    return config, tensors
+        factors[path] = combined(weighed, combination_type, r)
+    return next(iter(adapters.values())).config.from_factors(factors)
 
 
-def check_plain(name: str, adapter: Adapter) -> None:
-    """Raise ValueError unless all that the adapter holds is LoRA's A and B."""
-    plain = all(
-        isinstance(tuner, LoraTuner) and type(tuner).factors is LoraTuner.factors
-        for tuner in adapter.tuners.values()
-    )
-    if not plain or adapter.prompt is not None or len(adapter.layers) < len(adapter.swaps):
+def check_low_rank(name: str, adapter: Adapter) -> None:
+    """Raise ValueError unless all that the adapter holds is A and B for some layers."""
+    if not (adapter.is_low_rank and adapter.config.is_plain_low_rank):
         raise ValueError(
-            f"adapter {name!r} ({adapter.config.peft_type}) holds more than LoRA's A and B, which "
-            "are all that a weighted sum is made of"
+            f"adapter {name!r} ({adapter.config.peft_type}) holds more than low-rank A and B, "
+            "which are all that a weighted sum is made of"
         )
 
 
 @torch.no_grad()
 def combined(
-    weighed: list[tuple[float, LoraTuner]], combination_type: str, r: int
+    weighed: list[tuple[float, Tuner]], combination_type: str, r: int
 ) -> tuple[Tensor, Tensor]:
     """A (r, in) and B (out, r) of one layer."""
-    scales = [weight * tuner.scaling for weight, tuner in weighed]
-    As, Bs = zip(*(tuner.pair() for _, tuner in weighed), strict=True)
+    As, Bs, own = zip(*(tuner.low_rank() for _, tuner in weighed), strict=True)
+    scales = [weight * s for (weight, _), s in zip(weighed, own, strict=True)]
     if combination_type == "linear":
         if len({len(A) for A in As}) > 1:
             ranks = [len(A) for A in As]

@@ -119,4 +119,4 @@ def test_what_is_more_than_lora_is_refused():
     model.add_adapter("head", config)
     with unchanged(model), pytest.raises(ValueError) as error:
         model.add_weighted_adapter(["one", "head"], [1, 1], "sum")
-    assert_says(error, "'head'", "more than LoRA's A and B")
+    assert_says(error, "'head'", "more than low-rank A and B")
