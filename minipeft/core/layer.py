@@ -58,12 +58,3 @@ class Tuner(nn.Module):
     def file_tensors(self) -> dict[str, Tensor]:
         """The learned tensors by their names in a file."""
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
-
-
-def as_rows(x: Tensor, base: nn.Module) -> Tensor:
-    """x (..., in) as (positions, in): autograd adds up in place what comes back to one flat tensor.
-
-    x itself where it doesn't lie flat, or where a hook on the base is to be shown x as it is.
-    """
-    flat = x.dim() > 1 and x.is_contiguous() and not base._forward_hooks
-    return x.view(-1, x.shape[-1]) if flat else x

@@ -44,22 +44,32 @@ def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
     )
 
 
-def frozen_product(layer: nn.Module, x: Tensor) -> bool:
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling the module calls anything else: the same dicts that nn.Module looks at."""
+    everywhere = nn.modules.module
+    return any(getattr(module, name) or getattr(everywhere, f"_global{name}") for name in HOOKS)
+
+
+def is_plain_frozen_linear(layer: nn.Module, x: Tensor) -> bool:
     """Whether layer(x) is x W^T + b in x's dtype and dx is dh W, with nothing else to it.
 
-    Not so where the layer has a forward of its own or a hook, or where part of it is trained.
+    False for a forward, a parametrization or a kind of tensor that is not nn.Linear's or our
+    Linear4bit's, for hooks, a trained weight or bias, autocast, and under torch.func.
     """
-    packed, bias = is_packed(layer), layer.bias
-    if not (packed or type(layer).forward is nn.Linear.forward):  # Conv1D's W^T lies otherwise
+    packed = is_packed(layer)
+    if not packed and not (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter):
         return False
-    if layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer):
+    if has_hooks(layer) or "forward" in vars(layer):
         return False
-    if layer.weight.requires_grad or (bias is not None and bias.requires_grad):
+    if layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad):
         return False
-    if torch.is_autocast_enabled(x.device.type):  # then it computes in another dtype
+    if torch.is_autocast_enabled(x.device.type) or torch._C._are_functorch_transforms_active():
         return False
     computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
-    return computes_in == x.dtype and x.dim() > 1
+    return computes_in == x.dtype
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:

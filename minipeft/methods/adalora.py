@@ -10,12 +10,13 @@ import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.config import LayerConfig
 from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.core.linear import adapter_place, shape_of
-from minipeft.methods.low_rank import low_rank_sum
+from minipeft.methods import fast
 from minipeft.methods.rank_allocation import (
     Triplets,
     check_rank_pattern,
@@ -151,6 +152,9 @@ class AdaLoraTuner(Triplets):
         return self.scaling * self.lora_E * self.lora_A, self.lora_B, 1.0
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        low, up, s = self.low_rank()  # (r, in), (out, r)
-        seen = self.dropout(x.to(low.dtype))  # (..., in), 32 bits: the one cast
-        return low_rank_sum(base, x, seen, low, up, s)
+        EA, B, _ = self.low_rank()  # (r, in), the scale in it, and (out, r)
+        x_dropped = self.dropout(x.to(B.dtype))  # (..., in), 32 bits: the one cast
+        if fast.applies(base, x, EA, B):
+            return fast.low_rank(base, x, x_dropped, EA, B, 1.0)
+        h = base(x)  # W0 x + b, (..., out)
+        return (h + F.linear(F.linear(x_dropped, EA), B)).to(h.dtype)

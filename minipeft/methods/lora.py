@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.config import LayerConfig
@@ -17,7 +18,7 @@ from minipeft.core.errors import check_choice, check_dropout, check_number, chec
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.core.patterns import by_pattern, check_pattern, sortable
-from minipeft.methods.low_rank import low_rank_sum
+from minipeft.methods import fast
 
 
 class LoraTuner(Tuner):
@@ -58,8 +59,11 @@ class LoraTuner(Tuner):
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         A, B, s = self.low_rank()
-        seen = self.dropout(x.to(A.dtype))  # (..., in), 32 bits: the one cast
-        return low_rank_sum(base, x, seen, A, B, s)
+        x_dropped = self.dropout(x.to(A.dtype))  # (..., in), 32 bits: the one cast
+        if fast.applies(base, x, A, B):
+            return fast.low_rank(base, x, x_dropped, A, B, s)
+        h = base(x)  # W0 x + b, (..., out)
+        return (h + s * F.linear(F.linear(x_dropped, A), B)).to(h.dtype)
 
     def low_rank(self) -> tuple[Tensor, Tensor, float]:
         return self.lora_A.weight, self.lora_B.weight, self.scaling

@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.linear import dense_weight
+from minipeft.methods import fast
 from minipeft.methods.lora import LoraConfig, LoraTuner, variant
-from minipeft.methods.low_rank import low_rank_sum
 
 
 @variant(lambda config: config.init_lora_weights == "pissa")
@@ -65,10 +65,14 @@ class PissaTuner(LoraTuner):
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         A, B, s = self.low_rank()
-        wide = x.to(A.dtype)  # (..., in)
-        seen = self.dropout(wide)
-        h = low_rank_sum(base, x, seen, A, B, s)  # (..., out)
-        if self.training and self.dropout.p:  # B0 A0 belongs to the residual, which sees all of x
-            again = F.linear(F.linear(seen - wide, self.start_A), self.start_B)
-            h = h + (self.scaling * again).to(h.dtype)
+        x_wide = x.to(A.dtype)  # (..., in), 32 bits: the one cast
+        x_dropped = self.dropout(x_wide)
+        if fast.applies(base, x, A, B):
+            h = fast.low_rank(base, x, x_dropped, A, B, s)
+        else:
+            h = base(x)  # W0 x + b, (..., out)
+            h = (h + s * F.linear(F.linear(x_dropped, A), B)).to(h.dtype)
+        if x_dropped is not x_wide:  # dropout is for B A: the residual W0 - s B0 A0 sees all of x
+            dropped = F.linear(F.linear(x_dropped - x_wide, self.start_A), self.start_B)
+            h = h + (s * dropped).to(h.dtype)
         return h

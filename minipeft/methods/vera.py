@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from minipeft.core.config import LayerConfig
 from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
-from minipeft.core.layer import Tuner, as_rows
+from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
+from minipeft.methods import fast
 
 KEYS = -(2**63), 2**64  # what torch takes as a seed: from, and less than
 
@@ -124,13 +125,12 @@ class VeraTuner(Tuner):
         return vera_A[:, : self.in_features], vera_B[: self.out_features]
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
-        rows = as_rows(x, base)  # (positions, in)
-        h = base(rows)
-        vera_A, vera_B = self.projections()
-        seen = self.dropout(rows.to(vera_A.dtype))  # 32 bits: the one cast
-        low = self.vera_lambda_d * F.linear(seen, vera_A)  # (positions, r)
-        h = torch.addcmul(h, self.vera_lambda_b, F.linear(low, vera_B)).to(h.dtype)
-        return h.view(*x.shape[:-1], h.shape[-1])
+        (A, B), d, b = self.projections(), self.vera_lambda_d, self.vera_lambda_b
+        x_dropped = self.dropout(x.to(A.dtype))  # (..., in), 32 bits: the one cast
+        if fast.applies(base, x, A, B):
+            return fast.scaled_low_rank(base, x, x_dropped, A, d, B, b)
+        h = base(x)  # W0 x + b0, (..., out)
+        return (h + b * F.linear(d * F.linear(x_dropped, A), B)).to(h.dtype)
 
     def low_rank(self) -> tuple[Tensor, Tensor, float]:
         vera_A, vera_B = self.projections()

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from minipeft.methods.dora import DenseProduct, DoraTuner, direction, row_norms
+from minipeft.methods.dora import DoraTuner
+from minipeft.methods.fast import AddProduct, DenseProduct, direction, row_norms
 from minipeft.methods.lora import LoraTuner
-from minipeft.methods.low_rank import AddProduct
 from minipeft.quant.linear4bit import Linear4bit
 
 from .peers import assert_equal
@@ -45,6 +45,24 @@ def pre_hooked() -> nn.Linear:
     return layer
 
 
+def backward_hooked() -> nn.Linear:
+    layer = linear(bias=True)
+    layer.register_full_backward_hook(lambda module, dx, dy: (3 * dx[0],))
+    return layer
+
+
+def backward_pre_hooked() -> nn.Linear:
+    layer = linear(bias=True)
+    layer.register_full_backward_pre_hook(lambda module, dy: (3 * dy[0],))
+    return layer
+
+
+def parametrized() -> nn.Linear:
+    layer = linear(bias=True)
+    nn.utils.parametrizations.weight_norm(layer)
+    return layer.requires_grad_(False)
+
+
 def replaced() -> nn.Linear:
     """As accelerate does it: a forward of the instance's own."""
     layer = linear(bias=False)
@@ -66,10 +84,13 @@ BASES = {
     "trained weight": lambda: partly_trained("weight"),
     "hook": hooked,
     "hook before": pre_hooked,
+    "backward hook": backward_hooked,
+    "backward hook before": backward_pre_hooked,
+    "weight norm": parametrized,
     "forward of its own": replaced,
     "subclass": lambda: Doubled(IN, OUT, bias=False).double().requires_grad_(False),
 }
-DENSE = ("no bias", "bias", "4 bits")  # those of which DoRA may take the weight
+FAST = ("no bias", "bias", "4 bits")  # plain, frozen, without hooks
 
 
 def tuner_on(kind: type[LoraTuner], base: nn.Module) -> LoraTuner:
@@ -115,9 +136,45 @@ def test_equal_to_the_equations(kind, base, shape, monkeypatch):
     assert_equal(*outputs, 1e-12, "output")
     for number, pair in enumerate(zip(ours, theirs, strict=True)):
         assert_equal(*pair, 1e-11, f"gradient {number}")
-    dense = kind is DoraTuner and base in DENSE and shape != "vector"
-    assert bool(products) == dense
-    assert bool(sums) == (not dense and shape != "vector" and base != "hook")
+    fast = base in FAST and shape != "vector"
+    assert bool(products) == (fast and kind is DoraTuner)
+    assert bool(sums) == (fast and kind is LoraTuner)
+
+
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_hooks_see_what_they_see_without_an_adapter(kind):
+    """Shapes in (batch, length, features), once for each call, forwards and backwards."""
+    base, seen = linear(bias=True), []
+    base.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
+    base.register_forward_hook(lambda module, inputs, output: seen.append(output.shape))
+    base.register_full_backward_hook(lambda module, dx, dy: seen.append(dy[0].shape))
+    x = torch.randn(2, 5, IN, dtype=torch.float64, requires_grad=True)
+    tuner_on(kind, base)(x, base).sum().backward()
+    assert seen == [(2, 5, IN), (2, 5, OUT), (2, 5, OUT)]
+
+
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_a_hook_for_all_modules_is_called(kind):
+    base, calls = linear(bias=True), []
+    handle = nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: calls.append(output.shape) if module is base else None
+    )
+    try:
+        tuner_on(kind, base)(torch.randn(2, 5, IN, dtype=torch.float64), base)
+    finally:
+        handle.remove()
+    assert calls == [(2, 5, OUT)]
+
+
+@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+def test_torch_func_differentiates_it(kind):
+    base = linear(bias=True)
+    tuner = tuner_on(kind, base)
+    x = torch.randn(3, 4, IN, dtype=torch.float64)
+    per_sample = torch.func.vmap(lambda sample: tuner(sample, base))(x)
+    assert_equal(per_sample, tuner(x, base), 1e-12)
+    theirs = torch.autograd.functional.jacobian(lambda x: plain(tuner, x, base).sum(), x)
+    assert_equal(torch.func.grad(lambda x: tuner(x, base).sum())(x), theirs, 1e-10)
 
 
 @pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
