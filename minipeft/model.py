@@ -88,7 +88,9 @@ class PeftModel(nn.Module):
         check_name(adapter_name)
         if adapter_name in self.adapters:
             raise ValueError(f"there is an adapter {adapter_name!r} already; choose another name")
-        with self.disable_adapter():  # its pieces are copies of the base's, not of another's
+        with (
+            self.disable_adapter()
+        ):  # copies are made of the base's modules, not of another adapter's
             adapter = Adapter(self.base_model, peft_config, tensors)
         self.adapters[adapter_name] = adapter
 
@@ -238,7 +240,7 @@ class PeftModel(nn.Module):
         """Merge for good and give back the base's own modules, without a trace of an adapter."""
         if not self.merged:
             self.merge_adapter(safe_merge, requantize)
-        self._active.settle()
+        self._active.finalize_merge()
         return self._released()
 
     def unload(self) -> nn.Module:

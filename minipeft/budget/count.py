@@ -106,7 +106,7 @@ def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
     if isinstance(config, PromptLearningConfig):
         beside["prompt_encoder"] = prompt_count(model, config)
     else:
-        config = config.completed(model)
+        config = config.with_model_defaults(model)
     if isinstance(config, LayerConfig):
         config, targets = layers_for(model, config, new=True)
         beside |= {path: config.count(path, layer) for path, layer in targets.items()}
@@ -166,7 +166,7 @@ def prompt_count(model: nn.Module, config: PromptLearningConfig) -> int:
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         model = architecture_of(model).model  # get_peft_model has none for these; counts there are
     stacks = 2 if config.task_type == "SEQ_2_SEQ_LM" else 1
-    return config.completed(model).count(stacks)
+    return config.with_model_defaults(model).count(stacks)
 
 
 def real_numbers(model: nn.Module) -> dict[int, int]:

@@ -11,7 +11,7 @@ from minipeft.budget.recipe import DTYPES, Recipe
 from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
 from minipeft.budget.training import Training
 from minipeft.core.config import PeftConfig
-from minipeft.core.linear import is_linear, is_packed
+from minipeft.core.linear import is_4bit, is_linear
 from minipeft.core.patterns import is_below, matches
 from minipeft.quant.linear4bit import Linear4bit
 from minipeft.shapes.naming import architecture_for, model_for
@@ -60,7 +60,7 @@ class Ledger:
         return {
             id(layer.weight): layer.weight.numel()
             for path, layer in modules.items()
-            if is_linear(layer) and not is_packed(layer) and not is_below(path, skipped)
+            if is_linear(layer) and not is_4bit(layer) and not is_below(path, skipped)
         }
 
     @cached_property

@@ -67,9 +67,11 @@ class Training:
         if self.adapter is None:
             named = self.model.named_parameters(remove_duplicate=False)
             return [name for name, parameter in named if parameter.requires_grad]
-        swaps = self.adapter.swaps.items()
-        kept = [(path, s) for path, s in swaps if not isinstance(s.piece, AdaptedLinear)]
-        return [name for path, swap in kept for name, _ in swap.named_parameters(path)]
+        replacements = self.adapter.replacements.items()
+        kept = [(path, s) for path, s in replacements if not isinstance(s.new, AdaptedLinear)]
+        return [
+            name for path, replacement in kept for name, _ in replacement.named_parameters(path)
+        ]
 
     def _beside(self) -> list[nn.Module]:
         """The modules that the method itself makes."""

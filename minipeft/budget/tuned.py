@@ -10,17 +10,17 @@ from itertools import pairwise
 from torch import nn
 
 from minipeft.budget.tape import Tape, Value
-from minipeft.methods.adalora import AdaLoraTuner
-from minipeft.methods.bitfit import BiasTuner
-from minipeft.methods.bottleneck import BottleneckTuner
-from minipeft.methods.diff_pruning import DiffPruningTuner
-from minipeft.methods.dora import DoraTuner
-from minipeft.methods.ia3 import IA3Tuner
-from minipeft.methods.lora import LoraTuner
-from minipeft.methods.pissa import PissaTuner
+from minipeft.methods.adalora import AdaLoraLayer
+from minipeft.methods.bitfit import BitFitLayer
+from minipeft.methods.bottleneck import BottleneckLayer
+from minipeft.methods.diff_pruning import DiffPruningLayer
+from minipeft.methods.dora import DoraLayer
+from minipeft.methods.ia3 import IA3Layer
+from minipeft.methods.lora import LoraLayer
+from minipeft.methods.pissa import PissaLayer
 from minipeft.methods.soft_prompt import SoftPrompt
 from minipeft.methods.stream import StreamReader
-from minipeft.methods.vera import VeraTuner
+from minipeft.methods.vera import VeraLayer
 
 TRAINED = {"weight"}
 
@@ -35,14 +35,14 @@ def width_of(tuner: nn.Module) -> int:
     return next(tuner.parameters()).dtype.itemsize
 
 
-def low_rank(tape: Tape, x: Value, h: Value, tuner: LoraTuner) -> Value:
+def low_rank(tape: Tape, x: Value, h: Value, tuner: LoraLayer) -> Value:
     """h + s B A dropout(x): x for the gradient of A, A x for that of B."""
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
     tape.keep(tape.linear(x, tuner.lora_A.out_features, TRAINED))
     return h.like(grad=True)
 
 
-def dora(tape: Tape, x: Value, h: Value, tuner: DoraTuner) -> Value:
+def dora(tape: Tape, x: Value, h: Value, tuner: DoraLayer) -> Value:
     """g (h + s B A x): that sum for the gradient of g, g itself and the norm in it.
 
     Where all is in one dtype of 32 bits or more, A x is made once more instead of kept.
@@ -55,7 +55,7 @@ def dora(tape: Tape, x: Value, h: Value, tuner: DoraTuner) -> Value:
     return h.like(grad=True)
 
 
-def adalora(tape: Tape, x: Value, h: Value, tuner: AdaLoraTuner) -> Value:
+def adalora(tape: Tape, x: Value, h: Value, tuner: AdaLoraLayer) -> Value:
     """h + B (s E * A) x: s E * A is a matrix of its own."""
     r = len(tuner.lora_A)
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
@@ -64,7 +64,7 @@ def adalora(tape: Tape, x: Value, h: Value, tuner: AdaLoraTuner) -> Value:
     return h.like(grad=True)
 
 
-def pissa(tape: Tape, x: Value, h: Value, tuner: PissaTuner) -> Value:
+def pissa(tape: Tape, x: Value, h: Value, tuner: PissaLayer) -> Value:
     """h + s [B - B0, B0] [A; A - A0] x: LoRA with twice the rank and matrices of its own."""
     r = 2 * tuner.lora_A.out_features
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
@@ -73,7 +73,7 @@ def pissa(tape: Tape, x: Value, h: Value, tuner: PissaTuner) -> Value:
     return h.like(grad=True)
 
 
-def vera(tape: Tape, x: Value, h: Value, tuner: VeraTuner) -> Value:
+def vera(tape: Tape, x: Value, h: Value, tuner: VeraLayer) -> Value:
     """h + b * B (d * A x): A x for the gradient of d, B (...) for that of b; A and B are frozen."""
     x = tape.dropout(tape.cast(x, width_of(tuner)), tuner.dropout.p)
     low = tape.linear(x, len(tuner.vera_lambda_d))
@@ -82,25 +82,25 @@ def vera(tape: Tape, x: Value, h: Value, tuner: VeraTuner) -> Value:
     return h.like(grad=True)
 
 
-def ia3(tape: Tape, x: Value, h: Value, tuner: IA3Tuner) -> Value:
+def ia3(tape: Tape, x: Value, h: Value, tuner: IA3Layer) -> Value:
     """l * h, or W0 (l * x): what is scaled, for the gradient of l."""
     tape.keep(x if tuner.feedforward else h)
     return h.like(grad=True)
 
 
-def bias(tape: Tape, x: Value, h: Value, tuner: BiasTuner) -> Value:
+def bias(tape: Tape, x: Value, h: Value, tuner: BitFitLayer) -> Value:
     """h + b: nothing."""
     return h.like(grad=True)
 
 
-def diff_pruning(tape: Tape, x: Value, h: Value, tuner: DiffPruningTuner) -> Value:
+def diff_pruning(tape: Tape, x: Value, h: Value, tuner: DiffPruningLayer) -> Value:
     """h + (z * w) x: matrices for the gate (sigmoid, before and after the clamp) and z * w."""
     made = 2 + len(tuner.gates) + x.grad  # the product too, where it's needed for x
     tape.keep(*(matrix(tuner, h.features, x.features) for _ in range(made)))
     return tape.add(h, tape.linear(tape.cast(x, width_of(tuner)), h.features, TRAINED))
 
 
-def bottleneck(tape: Tape, x: Value, h: Value, tuner: BottleneckTuner) -> Value:
+def bottleneck(tape: Tape, x: Value, h: Value, tuner: BottleneckLayer) -> Value:
     """h + s up(act(down(z))): z, and the inner numbers before and after act, unless it's relu."""
     shown, tape.shown = tape.shown, None
     z = h
@@ -130,15 +130,15 @@ def encoder(tape: Tape, prompt: SoftPrompt) -> None:
 
 
 TUNED: dict[type, Callable[[Tape, Value, Value, nn.Module], Value]] = {
-    DoraTuner: dora,
-    PissaTuner: pissa,
-    LoraTuner: low_rank,
-    AdaLoraTuner: adalora,
-    VeraTuner: vera,
-    IA3Tuner: ia3,
-    BiasTuner: bias,
-    DiffPruningTuner: diff_pruning,
-    BottleneckTuner: bottleneck,
+    DoraLayer: dora,
+    PissaLayer: pissa,
+    LoraLayer: low_rank,
+    AdaLoraLayer: adalora,
+    VeraLayer: vera,
+    IA3Layer: ia3,
+    BitFitLayer: bias,
+    DiffPruningLayer: diff_pruning,
+    BottleneckLayer: bottleneck,
     StreamReader: show,
 }
 

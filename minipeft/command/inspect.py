@@ -27,7 +27,7 @@ from minipeft.core.errors import nearest
 from minipeft.core.files import CONFIG, WEIGHTS
 from minipeft.core.linear import is_linear
 from minipeft.core.patterns import matches
-from minipeft.core.targets import strangers
+from minipeft.core.targets import unmatched_names
 from minipeft.methods import METHODS
 from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
@@ -185,7 +185,7 @@ def check_scale(report: Inspection, config: LoraConfig) -> None:
 def check_targets(report: Inspection, config: LayerConfig, model: nn.Module) -> None:
     """Whether the names in the config are in the base."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    lost = list(strangers(modules, config))
+    lost = list(unmatched_names(modules, config))
     linear = {path.rpartition(".")[2] for path, module in modules.items() if is_linear(module)}
     for option, name in lost:
         text = f"{option}={name!r} matches nothing in this base; {nearest(name, linear)}"

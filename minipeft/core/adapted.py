@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import (
     dense_weight,
-    is_packed,
+    is_4bit,
     merged_dtype,
     requantized,
     with_weight,
@@ -23,8 +23,8 @@ class AdaptedLinear(nn.Module):
         super().__init__()
         self.base_layer = base_layer
         self.tuner = tuner
-        # The base layer while its merged twin stands there: in a tuple, no part of the model.
-        self.kept: tuple[nn.Module, ...] = ()
+        # The original layer while merged; in a tuple, so that nn.Module does not register it.
+        self.unmerged_layer: tuple[nn.Module, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         if self.merged:
@@ -42,7 +42,7 @@ class AdaptedLinear(nn.Module):
 
     @property
     def merged(self) -> bool:
-        return bool(self.kept)
+        return bool(self.unmerged_layer)
 
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
@@ -63,7 +63,7 @@ class AdaptedLinear(nn.Module):
 
     @torch.no_grad()
     def merge(self, requantize: bool = False) -> float:
-        """Put a twin with W' and b' in place of the base layer, which is kept aside.
+        """Set `base_layer` to a twin with W' and b'; `unmerged_layer` keeps the original.
 
         W' over 4 bits has 16, or with `requantize` 4 again. Returns the largest rounding error of
         W'. Raises RuntimeError when merged already (the update would count twice), NotMergeable.
@@ -73,26 +73,26 @@ class AdaptedLinear(nn.Module):
         exact, bias = self.merged_tensors()
         if bias is not None:
             bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
-        holding = requantized if requantize and is_packed(self.base_layer) else with_weight
+        holding = requantized if requantize and is_4bit(self.base_layer) else with_weight
         twin = holding(self.base_layer, exact, self.bias if bias is None else bias)
-        self.kept, self.base_layer = (self.base_layer,), twin
+        self.unmerged_layer, self.base_layer = (self.base_layer,), twin
         return (dense_weight(twin) - exact).abs().max().item()
 
     def unmerge(self) -> None:
-        """Put the very layer back: exact, where subtracting the update only comes close.
+        """Set `base_layer` to the original layer: exact, where subtracting the update rounds.
 
         Raises RuntimeError when not merged.
         """
         if not self.merged:
             raise RuntimeError("not merged: there is nothing to undo")
-        now = self.base_layer
-        (self.base_layer,), self.kept = self.kept, ()
-        self.base_layer.train(now.training)
+        merged = self.base_layer
+        (self.base_layer,), self.unmerged_layer = self.unmerged_layer, ()
+        self.base_layer.train(merged.training)
 
-    def settle(self) -> nn.Module:
-        """End a merge for good: the base's own layer with W' in it, or its dense twin."""
-        (own,), self.kept = self.kept, ()
-        if is_packed(own):
+    def finalize_merge(self) -> nn.Module:
+        """Forget W0 and return the layer that holds W': the original, or 4 bits' dense twin."""
+        (own,), self.unmerged_layer = self.unmerged_layer, ()
+        if is_4bit(own):
             return self.base_layer
         own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
         return own

@@ -1,9 +1,9 @@
-"""An adapter is a thing you can hold: a config and the pieces that it puts in place of the base's.
+"""An adapter is a thing you can hold: a config and a reversible set of replacements.
 
-Pieces are an AdaptedLinear for each target, a trained copy of each module in `modules_to_save` and
-of each parameter that the method trains in place (biases), and at most one soft prompt.
-Attaching sets references to the pieces, detaching sets them back: no tensor moves, and the base
-that comes back is the base that went in.
+A replacement is an AdaptedLinear for each target, a trained copy of each module in
+`modules_to_save`, or a trained copy of a parameter that the method trains in place (a bias). An
+adapter may also hold one soft prompt. Attaching sets references to the replacements, detaching
+sets them back: no tensor moves, and the base is the same after as before.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,27 +17,27 @@ from minipeft.core.errors import nearest
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import is_conv1d
 from minipeft.core.replacements import (
-    Swap,
+    Replacement,
     check_tied,
-    parameter_swaps,
     places,
-    saved_swaps,
+    saved_modules,
     tied_to,
+    trained_parameters,
 )
 from minipeft.core.targets import (
     expand_all_linear,
     find_targets,
     modules_to_save,
-    without_strangers,
+    without_unmatched_names,
 )
 
 
 class Adapter:
-    """A config and its pieces. Building one changes nothing in the model.
+    """A config and its replacements. Building one changes nothing in the model.
 
     model: the bare base. config: what to build; the adapter keeps a completed copy.
     tensors: what a file holds, or None for a fresh start.
-    swaps: the pieces by dotted name. prompt: the soft prompt, or None.
+    replacements: each by dotted name. prompt: the soft prompt, or None.
 
     Raises ValueError for a config or tensors that don't fit the model.
     """
@@ -48,7 +48,7 @@ class Adapter:
         if not isinstance(config, PeftConfig) or not hasattr(config, "peft_type"):
             raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
         name = config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
-        config = replace(config.completed(model), base_model_name_or_path=name)
+        config = replace(config.with_model_defaults(model), base_model_name_or_path=name)
         targets: dict[str, nn.Module] = {}
         if isinstance(config, LayerConfig):
             config, targets = layers_for(model, config, new=tensors is None)
@@ -61,42 +61,44 @@ class Adapter:
         self.config, self.base_model, self.merged = config, model, False
         self.tied = tied_to(model, targets)
         self.shared = config.shared(targets) if targets else None
-        self.swaps = self.tuner_swaps(targets)
-        self.swaps |= saved_swaps(model, saved, together=tensors is None)
-        self.swaps |= parameter_swaps(model, config, targets, saved)
+        self.replacements = self.adapt(targets)
+        self.replacements |= saved_modules(model, saved, together=tensors is None)
+        self.replacements |= trained_parameters(model, config, targets, saved)
         if tensors is not None:
             self.load_state_dict(tensors)
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
 
-    def tuner_swaps(self, targets: dict[str, nn.Module]) -> dict[str, Swap]:
+    def adapt(self, targets: dict[str, nn.Module]) -> dict[str, Replacement]:
         """An AdaptedLinear for each target that the method wants one on."""
-        sites, swaps = places(self.base_model), {}
+        sites, replacements = places(self.base_model), {}
         for path, layer in targets.items():
             tuner = self.config.tuner(path, layer)
             if tuner is not None:
                 if self.shared is not None:
                     tuner.shared = self.shared
-                swaps[path] = Swap(sites[id(layer)], layer, AdaptedLinear(layer, tuner))
-        return swaps
+                replacements[path] = Replacement(
+                    sites[id(layer)], layer, AdaptedLinear(layer, tuner)
+                )
+        return replacements
 
     def attach(self) -> None:
-        for swap in self.swaps.values():
-            swap.put(swap.piece)
+        for replacement in self.replacements.values():
+            replacement.put(replacement.new)
         if self.prompt is not None:
             self.prompt.attach(self.base_model)
 
     def detach(self) -> None:
-        for swap in self.swaps.values():
-            swap.put(swap.base)
+        for replacement in self.replacements.values():
+            replacement.put(replacement.base)
         if self.prompt is not None:
             self.prompt.detach(self.base_model)
 
     @property
     def layers(self) -> dict[str, AdaptedLinear]:
         """The adapted layers by dotted name."""
-        pieces = {path: swap.piece for path, swap in self.swaps.items()}
-        return {path: piece for path, piece in pieces.items() if isinstance(piece, AdaptedLinear)}
+        new = {path: replacement.new for path, replacement in self.replacements.items()}
+        return {path: layer for path, layer in new.items() if isinstance(layer, AdaptedLinear)}
 
     @property
     def tuners(self) -> dict[str, Tuner]:
@@ -106,7 +108,7 @@ class Adapter:
     @property
     def is_low_rank(self) -> bool:
         """Whether low-rank updates of linear layers are all that the adapter holds."""
-        only_layers = self.prompt is None and len(self.layers) == len(self.swaps)
+        only_layers = self.prompt is None and len(self.layers) == len(self.replacements)
         return only_layers and all(tuner.is_low_rank for tuner in self.tuners.values())
 
     def penalty(self) -> Tensor | float:
@@ -142,26 +144,28 @@ class Adapter:
             layer.unmerge()
         self.merged = False
 
-    def settle(self) -> None:
+    def finalize_merge(self) -> None:
         """Make a merge final: the base's own layers take their places again, with W'."""
         for path, layer in self.layers.items():
-            self.swaps[path].put(layer.settle())
+            self.replacements[path].put(layer.finalize_merge())
         self.merged = False
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """What the adapter holds, trained or not, by its place in the base."""
-        for path, swap in self.swaps.items():
-            yield from swap.named_parameters(path)
+        for path, replacement in self.replacements.items():
+            yield from replacement.named_parameters(path)
         if self.prompt is not None:
             yield from self.prompt.named_parameters()
 
     def count(self) -> tuple[int, int]:
         """(trained, added to the base): a bias is trained in its place, so it adds nothing."""
-        pieces = {id(parameter): parameter for _, parameter in self.named_parameters()}.values()
-        trained = sum(parameter.numel() for parameter in pieces if parameter.requires_grad)
-        bases = {id(swap.base): swap.base for swap in self.swaps.values()}.values()
+        held = {id(parameter): parameter for _, parameter in self.named_parameters()}.values()
+        trained = sum(parameter.numel() for parameter in held if parameter.requires_grad)
+        bases = {
+            id(replacement.base): replacement.base for replacement in self.replacements.values()
+        }.values()
         in_place = sum(base.numel() for base in bases if isinstance(base, nn.Parameter))
-        return trained, sum(parameter.numel() for parameter in pieces) - in_place
+        return trained, sum(parameter.numel() for parameter in held) - in_place
 
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors of the adapter's file. Buffers of saved modules are among them.
@@ -169,17 +173,17 @@ class Adapter:
         A target's bias is called `<path>.base_layer.bias` there, as in peft.
         """
         tensors: dict[str, Tensor] = {}
-        for path, swap in self.swaps.items():
+        for path, replacement in self.replacements.items():
             place = self.config.file_prefix + path
-            if isinstance(swap.piece, AdaptedLinear):
-                learned = swap.piece.tuner.file_tensors()
+            if isinstance(replacement.new, AdaptedLinear):
+                learned = replacement.new.tuner.file_tensors()
                 tensors |= {f"{place}.{name}": tensor for name, tensor in learned.items()}
-            elif isinstance(swap.piece, nn.Module):
-                tensors |= swap.piece.state_dict(prefix=f"{place}.")
+            elif isinstance(replacement.new, nn.Module):
+                tensors |= replacement.new.state_dict(prefix=f"{place}.")
             else:
                 owner, _, name = path.rpartition(".")
-                inside = f"{owner}.base_layer.{name}" if owner in self.swaps else path
-                tensors[self.config.file_prefix + inside] = swap.piece.detach()
+                inside = f"{owner}.base_layer.{name}" if owner in self.replacements else path
+                tensors[self.config.file_prefix + inside] = replacement.new.detach()
         if self.shared is not None:
             tensors |= self.shared.state_dict(prefix="base_model.")
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
@@ -212,8 +216,8 @@ class Adapter:
 
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
         """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""
-        for swap in self.swaps.values():
-            for thing in (swap.base, swap.piece):
+        for replacement in self.replacements.values():
+            for thing in (replacement.base, replacement.new):
                 if isinstance(thing, AdaptedLinear):
                     thing.tuner._apply(function)
                 elif isinstance(thing, nn.Module):
@@ -234,8 +238,8 @@ def layers_for(
     if str(config.target_modules).lower() == "all-linear":
         config = replace(config, target_modules=expand_all_linear(model, config))
     if not new:
-        config = without_strangers(model, config)
+        config = without_unmatched_names(model, config)
     layers = find_targets(model, config)
     stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())
     config = replace(config, fan_in_fan_out=stored_as_in_out)
-    return (config.fitted(layers) if new else config), layers
+    return (config.checked_against(layers) if new else config), layers

@@ -79,7 +79,7 @@ class PeftConfig:
                 )
         return cls(**{name: value for name, value in fields.items() if name in known})
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         """This config with what only the model knows. Raises ValueError where they don't fit."""
         return self
 
@@ -167,7 +167,7 @@ class LayerConfig(PeftConfig):
         """Whether the method also sits on this module, which is no linear layer."""
         return False
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         """This config for a new adapter on these layers, by dotted name.
 
         Raises ValueError where an option doesn't fit a layer.

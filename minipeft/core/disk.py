@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 
-def read_json(path: str | Path, name: str = "config.json") -> dict[str, Any]:
-    """The object in a JSON file, or in the file called `name` of a folder.
+def read_json(source: dict[str, Any] | str | Path, name: str = "config.json") -> dict[str, Any]:
+    """The object in a JSON file, or in the file called `name` of a folder; a dict is that object.
 
     Raises FileNotFoundError where there is none, ValueError where it holds no JSON object.
     """
-    path = Path(path)
+    if isinstance(source, dict):
+        return source
+    path = Path(source)
     path = path / name if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: give a folder that holds {name}, or the file")

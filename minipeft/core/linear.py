@@ -7,23 +7,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minipeft.core.modules import has_hooks
+
 
 def is_conv1d(layer: nn.Module) -> bool:
     """GPT-2's linear layer in transformers, whose weight is stored as (in, out)."""
     return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf")
 
 
-def is_packed(layer: nn.Module) -> bool:
+def is_4bit(layer: nn.Module) -> bool:
     """Our Linear4bit or that of bitsandbytes: the weight is stored as codes of 4 bits."""
     return type(layer).__name__ == "Linear4bit"
 
 
 def is_linear(layer: nn.Module) -> bool:
     """Whether a tuner can sit on this layer."""
-    return isinstance(layer, nn.Linear) or is_conv1d(layer) or is_packed(layer)
+    return isinstance(layer, nn.Linear) or is_conv1d(layer) or is_4bit(layer)
 
 
-def oriented(weight: Tensor, layer: nn.Module) -> Tensor:
+def as_out_in(weight: Tensor, layer: nn.Module) -> Tensor:
     """Turn a weight from the layer's own layout to (out, in), or back: a view either way."""
     return weight.T if is_conv1d(layer) else weight
 
@@ -33,8 +35,8 @@ def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
 
     dtype: None is its own, for 4 bits that before quantization.
     """
-    if not is_packed(layer):
-        return oriented(layer.weight.detach(), layer).to(dtype or layer.weight.dtype)
+    if not is_4bit(layer):
+        return as_out_in(layer.weight.detach(), layer).to(dtype or layer.weight.dtype)
     if hasattr(layer, "dequantize"):
         return layer.dequantize(dtype)
     bitsandbytes = sys.modules["bitsandbytes"]  # whose layer it is
@@ -44,22 +46,13 @@ def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
     )
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether calling the module calls anything else: the same dicts that nn.Module looks at."""
-    everywhere = nn.modules.module
-    return any(getattr(module, name) or getattr(everywhere, f"_global{name}") for name in HOOKS)
-
-
 def is_plain_frozen_linear(layer: nn.Module, x: Tensor) -> bool:
     """Whether layer(x) is x W^T + b in x's dtype and dx is dh W, with nothing else to it.
 
     False for a forward, a parametrization or a kind of tensor that is not nn.Linear's or our
     Linear4bit's, for hooks, a trained weight or bias, autocast, and under torch.func.
     """
-    packed = is_packed(layer)
+    packed = is_4bit(layer)
     if not packed and not (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter):
         return False
     if has_hooks(layer) or "forward" in vars(layer):
@@ -74,9 +67,9 @@ def is_plain_frozen_linear(layer: nn.Module, x: Tensor) -> bool:
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:
     """(out, in) of a linear layer."""
-    if is_packed(layer):
+    if is_4bit(layer):
         return layer.out_features, layer.in_features
-    return tuple(oriented(layer.weight, layer).shape)
+    return tuple(as_out_in(layer.weight, layer).shape)
 
 
 class CastLinear(nn.Linear):
@@ -89,7 +82,7 @@ class CastLinear(nn.Linear):
 
 def merged_dtype(layer: nn.Module) -> torch.dtype:
     """The dtype of a layer's weight once it is merged: its own, and 16 bits where it has 4."""
-    if not is_packed(layer):
+    if not is_4bit(layer):
         return layer.weight.dtype
     wanted = getattr(layer, "compute_dtype", None)
     return wanted if wanted in (torch.float16, torch.bfloat16) else torch.bfloat16
@@ -97,8 +90,8 @@ def merged_dtype(layer: nn.Module) -> torch.dtype:
 
 def with_weight(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
     """A twin of the layer that holds another weight (out, in); one of 4 bits gets a dense twin."""
-    stored = oriented(weight, layer).to(merged_dtype(layer)).contiguous()
-    if is_packed(layer):
+    stored = as_out_in(weight, layer).to(merged_dtype(layer)).contiguous()
+    if is_4bit(layer):
         out_features, in_features = weight.shape
         twin = CastLinear(in_features, out_features, bias=False, device="meta")
     else:

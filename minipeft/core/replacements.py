@@ -1,4 +1,4 @@
-"""What stands in a model's places: a piece of an adapter, or the base's own."""
+"""Replacements: modules and parameters of a base that an adapter sets and sets back."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -12,26 +12,27 @@ from minipeft.core.patterns import is_below
 
 
 @dataclass
-class Swap:
-    """One place in the model: `piece` stands there when attached, `base` when not."""
+class Replacement:
+    """One module or parameter of the model: `new` while the adapter is attached, else `base`."""
 
     sites: list[tuple[nn.Module, str]]  # (owner, attribute); several where a module is shared
     base: nn.Module | nn.Parameter
-    piece: nn.Module | nn.Parameter
+    new: nn.Module | nn.Parameter
 
     def put(self, value: nn.Module | nn.Parameter) -> None:
+        """Set every reference to `value`, in the owner's train or eval mode."""
         for owner, attribute in self.sites:
             setattr(owner, attribute, value)
             if isinstance(value, nn.Module) and value.training != owner.training:
                 value.train(owner.training)  # it missed what train() or eval() said meanwhile
 
     def named_parameters(self, path: str) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the piece holds that the base doesn't, by its place in the base."""
-        if isinstance(self.piece, nn.Parameter):
-            yield path, self.piece
+        """The parameters that `new` adds to the base, by their dotted name in the base."""
+        if isinstance(self.new, nn.Parameter):
+            yield path, self.new
         else:
-            adapted = isinstance(self.piece, AdaptedLinear)
-            yield from (self.piece.tuner if adapted else self.piece).named_parameters(path)
+            adapted = isinstance(self.new, AdaptedLinear)
+            yield from (self.new.tuner if adapted else self.new).named_parameters(path)
 
 
 def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
@@ -44,22 +45,24 @@ def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
     return found
 
 
-def saved_swaps(model: nn.Module, saved: dict[str, nn.Module], together: bool) -> dict[str, Swap]:
+def saved_modules(
+    model: nn.Module, saved: dict[str, nn.Module], together: bool
+) -> dict[str, Replacement]:
     """A trained copy of each module. together: what they share, the copies share as well."""
-    sites, memo, swaps = places(model), {}, {}
+    sites, memo, replacements = places(model), {}, {}
     for path, module in saved.items():
         check_dense(module.named_parameters(path))
         trained = copy.deepcopy(module, memo if together else {}).requires_grad_(True)
-        swaps[path] = Swap(sites[id(module)], module, trained)
-    return swaps
+        replacements[path] = Replacement(sites[id(module)], module, trained)
+    return replacements
 
 
-def parameter_swaps(
+def trained_parameters(
     model: nn.Module,
     config: PeftConfig,
     targets: dict[str, nn.Module],
     saved: dict[str, nn.Module],
-) -> dict[str, Swap]:
+) -> dict[str, Replacement]:
     """A trained copy of each parameter that the method trains in its place.
 
     What stands in several places, such as the bias of BERT's predictions, has one copy for all.
@@ -75,7 +78,10 @@ def parameter_swaps(
                 wanted[f"{path}.{name}" if path else name] = parameter
     check_dense(wanted.items())
     copies = {id(base): nn.Parameter(base.detach().clone()) for base in wanted.values()}
-    return {place: Swap(sites[id(base)], base, copies[id(base)]) for place, base in wanted.items()}
+    return {
+        place: Replacement(sites[id(base)], base, copies[id(base)])
+        for place, base in wanted.items()
+    }
 
 
 def check_dense(wanted: Iterable[tuple[str, nn.Parameter]]) -> None:

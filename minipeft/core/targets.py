@@ -57,7 +57,7 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     if not wanted and (wanted is not None or config.needs_targets):
         known = endings(modules, config)
         raise ValueError(f"target_modules={wanted!r}: name them; {nearest('', known)}")
-    for option, stranger in strangers(modules, config):
+    for option, stranger in unmatched_names(modules, config):
         known = endings(modules, config)
         if option == "modules_to_save":
             known = {path.rpartition(".")[2] for path in modules if path}
@@ -94,7 +94,9 @@ def endings(modules: dict[str, nn.Module], config: LayerConfig) -> set[str]:
     return {path.rpartition(".")[2] for path in fits if path}
 
 
-def strangers(modules: dict[str, nn.Module], config: LayerConfig) -> Iterator[tuple[str, str]]:
+def unmatched_names(
+    modules: dict[str, nn.Module], config: LayerConfig
+) -> Iterator[tuple[str, str]]:
     """The names and patterns in a config that match no module, each with its option."""
     for option in ("target_modules", "exclude_modules"):
         value = getattr(config, option) or []
@@ -111,14 +113,14 @@ def strangers(modules: dict[str, nn.Module], config: LayerConfig) -> Iterator[tu
             yield "modules_to_save", name
 
 
-def without_strangers(model: nn.Module, config: LayerConfig) -> LayerConfig:
+def without_unmatched_names(model: nn.Module, config: LayerConfig) -> LayerConfig:
     """A file's config less the names that match nothing.
 
     peft writes such names: "score" beside "classifier" for every SEQ_CLS model. What the adapter
     really holds is said by its tensors, and those must all fit.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    for option, name in strangers(modules, config):
+    for option, name in unmatched_names(modules, config):
         value = getattr(config, option)
         if isinstance(value, dict):
             rest = {key: number for key, number in value.items() if key != name}

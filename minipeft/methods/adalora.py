@@ -86,7 +86,7 @@ class AdaLoraConfig(LayerConfig):
             )
         check_rank_pattern(self.rank_pattern, self.init_r)
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         if self.r != 8:
             warnings.warn(f"AdaLoRA doesn't use r={self.r!r}; say init_r, target_r", stacklevel=2)
         if self.rank_pattern:
@@ -101,9 +101,9 @@ class AdaLoraConfig(LayerConfig):
             )
         return self
 
-    def tuner(self, path: str, layer: nn.Module) -> "AdaLoraTuner":
+    def tuner(self, path: str, layer: nn.Module) -> "AdaLoraLayer":
         """The tuner for the layer called `path`, with the triplets that rank_pattern keeps."""
-        return AdaLoraTuner(*shape_of(layer), self.held(path), self).to(**adapter_place(layer))
+        return AdaLoraLayer(*shape_of(layer), self.held(path), self).to(**adapter_place(layer))
 
     def held(self, path: str) -> list[bool]:
         """Which of the init_r triplets the layer called `path` starts with."""
@@ -134,7 +134,7 @@ class AdaLoraConfig(LayerConfig):
                 tuner.mask()
 
 
-class AdaLoraTuner(Triplets):
+class AdaLoraLayer(Triplets):
     """h = W0 x + s B (E * A dropout(x)), for x (..., in)."""
 
     def __init__(

@@ -47,7 +47,7 @@ class BitFitConfig(LayerConfig):
                     "name some, such as target_modules='all-linear'"
                 )
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         biases = (
             is_bias(module, name) for module in model.modules() for name in module._parameters
         )
@@ -64,11 +64,11 @@ class BitFitConfig(LayerConfig):
     def accepts(self, module: nn.Module) -> bool:
         return is_bias(module, "bias")
 
-    def tuner(self, path: str, layer: nn.Module) -> "BiasTuner | None":
+    def tuner(self, path: str, layer: nn.Module) -> "BitFitLayer | None":
         """A new bias for a layer that has none."""
         if layer.bias is not None:
             return None
-        return BiasTuner(shape_of(layer)[0]).to(**adapter_place(layer))
+        return BitFitLayer(shape_of(layer)[0]).to(**adapter_place(layer))
 
     def count(self, path: str, layer: nn.Module) -> int:
         return shape_of(layer)[0] if layer.bias is None else 0  # else it is trained in its place
@@ -80,7 +80,7 @@ def is_bias(module: nn.Module, name: str) -> bool:
     return parameter is not None and "bias" in name and parameter.dim() == 1
 
 
-class BiasTuner(Tuner):
+class BitFitLayer(Tuner):
     """h = W0 x + b for a layer without a bias of its own; x (..., in), b (out,)."""
 
     def __init__(self, out_features: int) -> None:

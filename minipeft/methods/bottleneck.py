@@ -20,6 +20,7 @@ from minipeft.core.config import LayerConfig
 from minipeft.core.errors import check_choice, check_number, check_whole
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
+from minipeft.core.modules import is_norm
 from minipeft.core.patterns import of_family
 from minipeft.methods import stream
 
@@ -73,7 +74,7 @@ class BottleneckConfig(LayerConfig):
         check_choice("non_linearity", self.non_linearity, list(ACTIVATIONS))
         check_number("scaling", self.scaling)
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         """With the style's usual places where none are named."""
         targets = self.target_modules
         if targets is None:
@@ -83,7 +84,7 @@ class BottleneckConfig(LayerConfig):
 
     def accepts(self, module: nn.Module) -> bool:
         """A norm to read x from, or a module that turns one tensor into one, such as an MLP."""
-        if stream.is_norm(module):
+        if is_norm(module):
             return self.style != "houlsby"
         return stream.is_map(module)
 
@@ -93,31 +94,31 @@ class BottleneckConfig(LayerConfig):
         in_features, out_features = shape_of(inside[0])[1], shape_of(inside[-1])[0]
         return (in_features if self.style == "parallel" else out_features), out_features
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         """The same. Raises ValueError for a norm whose x fits no adapter of its block."""
-        adapted = {path: layer for path, layer in layers.items() if not stream.is_norm(layer)}
+        adapted = {path: layer for path, layer in layers.items() if not is_norm(layer)}
         stream.check_shown(layers, {path: self.sizes(layer)[0] for path, layer in adapted.items()})
         return self
 
     def shared(self, layers: dict[str, nn.Module]) -> stream.Stream:
-        norms = (path for path, layer in layers.items() if stream.is_norm(layer))
+        norms = (path for path, layer in layers.items() if is_norm(layer))
         return stream.Stream(stream.block_of(path) for path in norms)
 
     def tuner(self, path: str, layer: nn.Module) -> Tuner:
         """The tuner for the module called `path`."""
-        if stream.is_norm(layer):
+        if is_norm(layer):
             return stream.StreamReader(stream.block_of(path))
-        tuner = BottleneckTuner(*self.sizes(layer), self, stream.block_of(path))
+        tuner = BottleneckLayer(*self.sizes(layer), self, stream.block_of(path))
         return tuner.to(**adapter_place(stream.linear_layers(layer)[-1]))
 
     def count(self, path: str, layer: nn.Module) -> int:
-        if stream.is_norm(layer):
+        if is_norm(layer):
             return 0
         (reads, gives), r = self.sizes(layer), self.bottleneck_size
         return (reads + gives) * r + r + gives
 
 
-class BottleneckTuner(Tuner):
+class BottleneckLayer(Tuner):
     """h + s up(act(down(z))), for h = base(x)."""
 
     why_apart = "a bottleneck adapter is nonlinear: no weight does what up(act(down(z))) does"

@@ -56,15 +56,15 @@ class DiffPruningConfig(LayerConfig):
         for path, k in self.nonzeros.items():
             check_whole(f"nonzeros[{path!r}]", k, 0)
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         if self.nonzeros:
             raise ValueError(f"nonzeros={self.nonzeros!r} is what prune() writes; leave it out")
         return self
 
-    def tuner(self, path: str, layer: nn.Module) -> "DiffTuner":
+    def tuner(self, path: str, layer: nn.Module) -> "DiffLayer":
         """Gates to be learned, or room for what `prune` kept."""
         k, shape = self.nonzeros.get(path, 0), shape_of(layer)
-        tuner = SparseTuner(shape, k) if self.nonzeros else DiffPruningTuner(shape, self)
+        tuner = SparseDiffLayer(shape, k) if self.nonzeros else DiffPruningLayer(shape, self)
         return tuner.to(**adapter_place(layer))
 
     def count(self, path: str, layer: nn.Module) -> int:
@@ -72,7 +72,7 @@ class DiffPruningConfig(LayerConfig):
         return self.nonzeros.get(path, 0) if self.nonzeros else gated
 
 
-class DiffTuner(Tuner):
+class DiffLayer(Tuner):
     """h = W0 x + d x, for x (..., in) and the difference d (out, in) that `diff(noisy)` gives."""
 
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
@@ -83,7 +83,7 @@ class DiffTuner(Tuner):
         return weight + self.diff().to(weight)
 
 
-class DiffPruningTuner(DiffTuner):
+class DiffPruningLayer(DiffLayer):
     """d = z * w, and z is the gate of the entry, (out, in), times that of its matrix, (1,)."""
 
     def __init__(self, shape: tuple[int, int], config: DiffPruningConfig) -> None:
@@ -106,7 +106,7 @@ class DiffPruningTuner(DiffTuner):
         return self.sparsity_penalty * self.expected_nonzeros()
 
 
-class SparseTuner(DiffTuner):
+class SparseDiffLayer(DiffLayer):
     """d is zero but for `values` (k,) at `positions` (k,) of the flattened matrix."""
 
     def __init__(self, shape: tuple[int, int], k: int) -> None:

@@ -17,16 +17,16 @@ from minipeft.core.layer import Tuner
 from minipeft.core.linear import dense_weight
 from minipeft.methods import fast
 from minipeft.methods.fast import direction, row_norms
-from minipeft.methods.lora import LoraTuner, variant
+from minipeft.methods.lora import LoraLayer, variant
 
 
 @variant(lambda config: config.use_dora)
-class DoraTuner(LoraTuner):
+class DoraLayer(LoraLayer):
     """h = b + g * (W0 x + s B A x), for x (..., in)."""
 
     low_rank = Tuner.low_rank  # there is none: g scales W0, too
 
-    def started_from(self, layer: nn.Module) -> Self:
+    def init_from(self, layer: nn.Module) -> Self:
         self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)
         return self
 

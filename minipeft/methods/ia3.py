@@ -66,7 +66,7 @@ class IA3Config(LayerConfig):
                     f"{nearest(name, self.target_modules)}"
                 )
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         """With the family's modules where none are named."""
         if self.target_modules is not None and self.feedforward_modules is not None:
             return self
@@ -80,7 +80,7 @@ class IA3Config(LayerConfig):
             feedforward = [family[-1]] if any(path.endswith(family[-1]) for path in fed) else []
         return replace(self, target_modules=targets, feedforward_modules=feedforward)
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         """The same; where feedforward_modules is no part of target_modules, written out in full."""
         named, wanted = self.feedforward_modules, self.target_modules
         known = {path.rpartition(".")[2] for path in layers}
@@ -96,11 +96,11 @@ class IA3Config(LayerConfig):
         named = [path for path in layers if is_feedforward(path, named)]
         return replace(self, target_modules=list(layers), feedforward_modules=named)
 
-    def tuner(self, path: str, layer: nn.Module) -> "IA3Tuner":
+    def tuner(self, path: str, layer: nn.Module) -> "IA3Layer":
         """The tuner for the layer called `path`."""
         out_features, in_features = shape_of(layer)
         feedforward = is_feedforward(path, self.feedforward_modules or [])
-        tuner = IA3Tuner(in_features if feedforward else out_features, feedforward)
+        tuner = IA3Layer(in_features if feedforward else out_features, feedforward)
         if not self.init_ia3_weights:
             nn.init.normal_(tuner.ia3_l)
         return tuner.to(**adapter_place(layer))
@@ -116,7 +116,7 @@ def is_feedforward(path: str, named: list[str] | str) -> bool:
     return path.endswith(tuple(named))
 
 
-class IA3Tuner(Tuner):
+class IA3Layer(Tuner):
     """h = l * (W0 x + b0) or, feed-forward, h = W0 (l * x) + b0, for x (..., in)."""
 
     def __init__(self, features: int, feedforward: bool) -> None:

@@ -21,7 +21,7 @@ from minipeft.core.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods import fast
 
 
-class LoraTuner(Tuner):
+class LoraLayer(Tuner):
     """h = W0 x + s B A dropout(x), for x (..., in)."""
 
     def __init__(
@@ -53,7 +53,7 @@ class LoraTuner(Tuner):
             nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))  # +- 1 / sqrt(in)
         nn.init.zeros_(self.lora_B.weight)
 
-    def started_from(self, layer: nn.Module) -> Self:
+    def init_from(self, layer: nn.Module) -> Self:
         """This, started from the frozen layer: DoRA and PiSSA read its weight."""
         return self
 
@@ -69,16 +69,18 @@ class LoraTuner(Tuner):
         return self.lora_A.weight, self.lora_B.weight, self.scaling
 
 
+LoraTuner = LoraLayer  # the name that lessons of version 0.2 import
+
 # Layers of later papers: (whether a config asks for it, its class), entered by `variant`.
-VARIANTS: list[tuple[Callable[["LoraConfig"], bool], type[LoraTuner]]] = []
+VARIANTS: list[tuple[Callable[["LoraConfig"], bool], type[LoraLayer]]] = []
 
 
 def variant(
     asked_for: Callable[["LoraConfig"], bool],
-) -> Callable[[type[LoraTuner]], type[LoraTuner]]:
+) -> Callable[[type[LoraLayer]], type[LoraLayer]]:
     """A class decorator: LoraConfig makes this layer where `asked_for(config)` is true."""
 
-    def enter(kind: type[LoraTuner]) -> type[LoraTuner]:
+    def enter(kind: type[LoraLayer]) -> type[LoraLayer]:
         VARIANTS.append((asked_for, kind))
         return kind
 
@@ -129,7 +131,7 @@ class LoraConfig(LayerConfig):
             if asked_for(self):
                 kind.check_config(self)
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         """The same ranks and alphas, in patterns that a file can hold, none above its layer's."""
         for path, layer in layers.items():
             r, shape = by_pattern(self.rank_pattern, path, self.r), shape_of(layer)
@@ -141,7 +143,7 @@ class LoraConfig(LayerConfig):
         ranks, alphas = sortable(self.rank_pattern, layers), sortable(self.alpha_pattern, layers)
         return replace(self, rank_pattern=ranks, alpha_pattern=alphas)
 
-    def tuner(self, path: str, layer: nn.Module) -> LoraTuner:
+    def tuner(self, path: str, layer: nn.Module) -> LoraLayer:
         """The tuner for the layer called `path`, its rank and alpha as the patterns say."""
         r = by_pattern(self.rank_pattern, path, self.r)
         alpha = by_pattern(self.alpha_pattern, path, self.lora_alpha)
@@ -149,11 +151,11 @@ class LoraConfig(LayerConfig):
         options = r, alpha, self.lora_dropout, self.use_rslora
         tuner = self.layer_class()(in_features, out_features, *options)
         tuner.reset(self.init_lora_weights)
-        return tuner.to(**adapter_place(layer)).started_from(layer)
+        return tuner.to(**adapter_place(layer)).init_from(layer)
 
-    def layer_class(self) -> type[LoraTuner]:
+    def layer_class(self) -> type[LoraLayer]:
         """The layer of LoRA's paper, or of a later paper that keeps its A and B."""
-        return next((kind for asked_for, kind in VARIANTS if asked_for(self)), LoraTuner)
+        return next((kind for asked_for, kind in VARIANTS if asked_for(self)), LoraLayer)
 
     @property
     def is_plain_low_rank(self) -> bool:

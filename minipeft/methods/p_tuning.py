@@ -42,8 +42,8 @@ class PromptEncoderConfig(PromptLearningConfig):
             check_whole("encoder_hidden_size", self.encoder_hidden_size, 1)
         check_dropout("encoder_dropout", self.encoder_dropout)
 
-    def completed(self, model: nn.Module) -> Self:
-        config = super().completed(model)
+    def with_model_defaults(self, model: nn.Module) -> Self:
+        config = super().with_model_defaults(model)
         return replace(config, encoder_hidden_size=self.encoder_hidden_size or config.token_dim)
 
     def prompt(self, model: nn.Module) -> VirtualTokens:

@@ -13,6 +13,7 @@ from torch import nn
 
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice, check_list, check_whole, nearest
+from minipeft.core.modules import is_norm
 from minipeft.core.patterns import is_below, matches
 
 
@@ -54,7 +55,7 @@ class PartialConfig(PeftConfig):
                 "norms=True, or modules_to_save=[...] with the name of the head"
             )
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         """The same with `blocks` written out in full."""
         modules = dict(model.named_modules())
         for option in ("blocks", "modules_to_save"):
@@ -77,11 +78,6 @@ class PartialConfig(PeftConfig):
 
     def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
         return is_below(path, self.blocks or []) or (self.norms and is_norm(module))
-
-
-def is_norm(module: nn.Module) -> bool:
-    """LayerNorm, LlamaRMSNorm, T5LayerNorm, ...: families write their own, and all say so."""
-    return "norm" in type(module).__name__.lower()
 
 
 def last_blocks(model: nn.Module, k: int) -> list[str]:

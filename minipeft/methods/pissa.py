@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from minipeft.core.linear import dense_weight
 from minipeft.methods import fast
-from minipeft.methods.lora import LoraConfig, LoraTuner, variant
+from minipeft.methods.lora import LoraConfig, LoraLayer, variant
 
 
 @variant(lambda config: config.init_lora_weights == "pissa")
-class PissaTuner(LoraTuner):
+class PissaLayer(LoraLayer):
     """h = W0 x + s (B A - B0 A0) x, for x (..., in)."""
 
     @classmethod
@@ -46,7 +46,7 @@ class PissaTuner(LoraTuner):
                 )
 
     @torch.no_grad()
-    def started_from(self, layer: nn.Module) -> Self:
+    def init_from(self, layer: nn.Module) -> Self:
         """Find A0 and B0 by a singular value decomposition, and start A and B there."""
         A, B = self.lora_A.weight, self.lora_B.weight
         U, S, V = torch.linalg.svd(dense_weight(layer).to(A.dtype), full_matrices=False)

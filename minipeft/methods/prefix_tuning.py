@@ -6,7 +6,6 @@ Trained: P, n rows of L 2 d numbers (L layers, d = key/value heads times head_di
 the MLP; a file holds P either way. The model reads it as a key/value cache that is full already.
 """
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from minipeft.core.errors import check_choice, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
 from minipeft.methods.soft_prompt import SoftPrompt
+from minipeft.models.cache import empty_cache
 
 
 @dataclass
@@ -49,8 +49,8 @@ class PrefixTuningConfig(PromptLearningConfig):
         head_dim = head_dim or sizes["token_dim"] // sizes["num_attention_heads"]
         return sizes | {"token_dim": heads * head_dim, "num_attention_heads": heads}
 
-    def completed(self, model: nn.Module) -> Self:
-        config = super().completed(model)
+    def with_model_defaults(self, model: nn.Module) -> Self:
+        config = super().with_model_defaults(model)
         return replace(config, encoder_hidden_size=self.encoder_hidden_size or config.token_dim)
 
     @property
@@ -97,6 +97,7 @@ class Prefix(SoftPrompt):
     def begin(self, reader: nn.Module, inputs: dict) -> None:
         text = inputs.get("input_ids")
         batch = len(inputs["inputs_embeds"] if text is None else text)
+        check_keeps_its_cache(reader)
         fresh = empty_cache(reader)
         if inputs.get("past_key_values") is None:
             inputs["past_key_values"] = fresh
@@ -107,16 +108,12 @@ class Prefix(SoftPrompt):
             inputs["past_key_values"].update(keys, values, layer)  # (batch, heads, n, head_dim)
 
 
-def empty_cache(model: nn.Module) -> Any:
-    """A cache of the model's own kind: what its `new_cache` makes, or transformers' DynamicCache.
-
-    Raises RuntimeError where the model would throw it away, and the prefix with it.
-    """
+def check_keeps_its_cache(model: nn.Module) -> None:
+    """Raise RuntimeError where the model would drop the cache, and the prefix with it."""
     if hasattr(model, "new_cache"):
-        return model.new_cache()
+        return
     if any(m.training and getattr(m, "gradient_checkpointing", False) for m in model.modules()):
         raise RuntimeError(
             "gradient checkpointing: in training, transformers then drops the cache that the "
             "prefix is in; call gradient_checkpointing_disable(), or choose prompt tuning"
         )
-    return sys.modules["transformers"].DynamicCache()

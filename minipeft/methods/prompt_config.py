@@ -46,7 +46,7 @@ class PromptLearningConfig(PeftConfig):
             "num_transformer_submodules": 1,
         }
 
-    def completed(self, model: nn.Module) -> Self:
+    def with_model_defaults(self, model: nn.Module) -> Self:
         """With the model's sizes. Raises ValueError where others were given, or it has none."""
         shape = getattr(model, "config", None)
         if shape is None or not hasattr(model, "get_input_embeddings"):

@@ -13,6 +13,8 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from minipeft.core.modules import evaluating
+
 
 class SoftPrompt(nn.Module):
     """P (rows, width) is `self()`; a hook gives it to the model that this is attached to.
@@ -42,10 +44,8 @@ class SoftPrompt(nn.Module):
 
     def file_tensors(self) -> dict[str, Tensor]:
         """P as a file holds it, a view of it where it is a parameter; no dropout in an encoder."""
-        training = self.training
-        learned = self.eval()().detach()
-        self.train(training)
-        return {"prompt_embeddings": learned}
+        with evaluating(self):
+            return {"prompt_embeddings": self().detach()}
 
     def attach(self, model: nn.Module) -> None:
         """Stand before each text that the model reads from now on, among its parameters."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import is_linear
+from minipeft.core.modules import is_norm
 from minipeft.core.patterns import Patterns, matches
 
 
@@ -53,12 +54,6 @@ class StreamReader(Tuner):
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         self.shared.held[self.block] = x
         return base(x)
-
-
-def is_norm(module: nn.Module) -> bool:
-    """Whether a module holds vectors and nothing else."""
-    held = {parameter.dim() for parameter in module.parameters()}
-    return held == {1} and not list(module.children())
 
 
 def is_map(module: nn.Module) -> bool:

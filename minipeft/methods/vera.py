@@ -61,7 +61,7 @@ class VeraConfig(LayerConfig):
         check_dropout("vera_dropout", self.vera_dropout)
         check_number("d_initial", self.d_initial)
 
-    def fitted(self, layers: dict[str, nn.Module]) -> Self:
+    def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         """The same, with exclude_modules worked into target_modules: peft has no such option."""
         if not self.exclude_modules:
             return self
@@ -80,9 +80,9 @@ class VeraConfig(LayerConfig):
         projections = Projections(in_features, out_features, self)
         return projections.to(**adapter_place(next(iter(layers.values()))))
 
-    def tuner(self, path: str, layer: nn.Module) -> "VeraTuner":
+    def tuner(self, path: str, layer: nn.Module) -> "VeraLayer":
         """The tuner for the layer called `path`."""
-        return VeraTuner(*shape_of(layer), self).to(**adapter_place(layer))
+        return VeraLayer(*shape_of(layer), self).to(**adapter_place(layer))
 
     def count(self, path: str, layer: nn.Module) -> int:
         return self.r + shape_of(layer)[0]
@@ -102,7 +102,7 @@ class Projections(nn.Module):
             self.register_buffer(name, drawn, persistent=config.save_projection)
 
 
-class VeraTuner(Tuner):
+class VeraLayer(Tuner):
     """h = W0 x + b * B (d * A dropout(x)), for x (..., in)."""
 
     shared: Projections  # set when the adapter is built: one for all its tuners

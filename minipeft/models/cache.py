@@ -9,7 +9,11 @@ parameters, and gradients flow into them.
 Source: Shazeer 2019, "Fast transformer decoding" (section 2.3); the names are transformers'.
 """
 
-from torch import Tensor, cat
+import inspect
+import sys
+from typing import Any
+
+from torch import Tensor, cat, nn
 
 
 class KeyValueCache:
@@ -50,3 +54,15 @@ class KeyValueCache:
         twin = KeyValueCache()
         twin.layers = dict(self.layers)
         return twin
+
+
+def empty_cache(model: nn.Module) -> Any:
+    """A cache of the kind that the model fills, or None for a model that takes none."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if hasattr(base, "new_cache"):
+        return base.new_cache()
+    transformers = sys.modules.get("transformers")  # imported already where a model is theirs
+    if transformers is None or not isinstance(base, transformers.PreTrainedModel):
+        return None
+    takes = inspect.signature(base.forward).parameters
+    return transformers.DynamicCache() if "past_key_values" in takes else None

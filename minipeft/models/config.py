@@ -87,7 +87,7 @@ class LlamaConfig:
             FileNotFoundError: there is no such file.
             ValueError: the file is not JSON, or describes a model that is not built here.
         """
-        raw = config if isinstance(config, dict) else read_json(config)
+        raw = read_json(config)
         _refuse_what_is_not_built(raw)
         known = {f.name for f in fields(cls)} - {"rope_scaling", "rope_theta"}
         values = {name: raw[name] for name in known if raw.get(name) is not None}

@@ -1,15 +1,13 @@
 """Text from a language model, one token at a time, for one prompt or a batch of them."""
 
-import inspect
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
 from minipeft.core.errors import check_list
+from minipeft.core.modules import evaluating
+from minipeft.models.cache import empty_cache
 from minipeft.models.sampling import check_sampling, pick
 
 
@@ -116,30 +114,6 @@ def left_padded(rows: list[list[int]], device) -> tuple[Tensor, Tensor | None]:
         return ids, None
     mask = [[0] * (length - len(row)) + [1] * len(row) for row in rows]
     return ids, torch.tensor(mask, device=device)
-
-
-def empty_cache(model: nn.Module):
-    """A cache of the kind that the model fills, or None for a model that takes none."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    if hasattr(base, "new_cache"):
-        return base.new_cache()
-    transformers = sys.modules.get("transformers")  # there, where a model of theirs is
-    if transformers is None or not isinstance(base, transformers.PreTrainedModel):
-        return None
-    takes = inspect.signature(base.forward).parameters
-    return transformers.DynamicCache() if "past_key_values" in takes else None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout would change the text: evaluation mode within, each module's own mode after."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def end_tokens(model) -> set[int]:

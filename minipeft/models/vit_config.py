@@ -69,7 +69,7 @@ class ViTConfig:
             FileNotFoundError: there is no such file.
             ValueError: the file is not JSON, or describes a model that is not built here.
         """
-        raw = config if isinstance(config, dict) else read_json(config)
+        raw = read_json(config)
         if raw.get("model_type") != "vit":
             kind = raw.get("model_type")
             raise ValueError(f"model_type {kind!r} is not built here; {nearest(kind, ['vit'])}")

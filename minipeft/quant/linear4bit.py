@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from minipeft.core.linear import dense_weight, is_linear, is_packed
+from minipeft.core.linear import dense_weight, is_4bit, is_linear
+from minipeft.quant.bnb_format import from_state, to_state
 from minipeft.quant.nf4 import QuantizedTensor, dequantize, quantize
-from minipeft.quant.state import from_state, to_state
 
 
 class FrozenMatmul(torch.autograd.Function):
@@ -69,7 +69,7 @@ class Linear4bit(nn.Module):
         linear = linear_or_sizes
         if isinstance(linear, tuple) and len(linear) == 2:
             linear = nn.Linear(*linear, bias=bias)
-        if not isinstance(linear, nn.Module) or not is_linear(linear) or is_packed(linear):
+        if not isinstance(linear, nn.Module) or not is_linear(linear) or is_4bit(linear):
             raise TypeError(
                 f"Linear4bit({linear_or_sizes!r}) can't be; it takes an nn.Linear, a Conv1D of "
                 "transformers, or (in_features, out_features)"

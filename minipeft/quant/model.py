@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from minipeft.core.errors import check_list, nearest
-from minipeft.core.linear import dense_weight, is_linear, is_packed, with_weight
+from minipeft.core.linear import dense_weight, is_4bit, is_linear, with_weight
 from minipeft.core.patterns import is_below, matches
 from minipeft.core.replacements import places, tied_to
 from minipeft.core.targets import is_called
@@ -109,7 +109,7 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
     found = {
         id(layer): path
         for path, layer in reversed(modules.items())  # a shared layer goes by its first name
-        if path and is_linear(layer) and not is_packed(layer) and is_called(modules, path)
+        if path and is_linear(layer) and not is_4bit(layer) and is_called(modules, path)
     }
     chosen = {path: modules[path] for id_, path in reversed(found.items()) if id_ not in kept}
     if not chosen:

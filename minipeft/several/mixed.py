@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from minipeft.core.adapter import Adapter
 from minipeft.core.layer import Tuner
-from minipeft.core.replacements import Swap
+from minipeft.core.replacements import Replacement
 
 BASE = "__base__"
 
@@ -53,25 +53,25 @@ class MixedLinear(nn.Module):
 class Stack:
     """The pairs of one layer: A (1 + adapters, r, in), B (1 + adapters, r, out); slot 0 is zero."""
 
-    swap: Swap
+    replacement: Replacement
     slots: dict[str, int]  # by adapter
     A: Tensor
     B: Tensor
 
     @classmethod
     @torch.no_grad()
-    def of(cls, swap: Swap, tuners: dict[str, Tuner]) -> Self:
+    def of(cls, replacement: Replacement, tuners: dict[str, Tuner]) -> Self:
         all_A, all_B = zip(*(tuner.factors() for tuner in tuners.values()), strict=True)
         no_A, no_B = all_A[0].new_zeros(1, all_A[0].shape[1]), all_B[0].new_zeros(1, len(all_B[0]))
         A = pad_sequence([no_A, *all_A], batch_first=True)
         B = pad_sequence([no_B, *(B.T for B in all_B)], batch_first=True)
-        return cls(swap, {name: slot for slot, name in enumerate(tuners, 1)}, A, B)
+        return cls(replacement, {name: slot for slot, name in enumerate(tuners, 1)}, A, B)
 
     def layer(self, names: list[str]) -> MixedLinear:
         """The layer for a batch with these names."""
         slots = torch.tensor([self.slots.get(name, 0) for name in names], device=self.A.device)
         A, B = self.A.index_select(0, slots), self.B.index_select(0, slots)
-        return MixedLinear(self.swap.base, A, B)
+        return MixedLinear(self.replacement.base, A, B)
 
 
 class Mixture:
@@ -82,15 +82,15 @@ class Mixture:
 
     def __init__(self, adapters: dict[str, Adapter]) -> None:
         tuners: dict[str, dict[str, Tuner]] = {}  # by layer, then by adapter
-        swaps: dict[str, Swap] = {}
+        replacements: dict[str, Replacement] = {}
         for name, adapter in adapters.items():
             check_mixable(name, adapter)
-            swaps |= adapter.swaps
+            replacements |= adapter.replacements
             for path, tuner in adapter.tuners.items():
                 tuners.setdefault(path, {})[name] = tuner
         self.adapters, self.places = adapters, places_of(adapters)
         self.made_from = state_of(self.places)
-        self.stacks = [Stack.of(swaps[path], here) for path, here in tuners.items()]
+        self.stacks = [Stack.of(replacements[path], here) for path, here in tuners.items()]
         self.names: list[str] = []
         self.layers: list[MixedLinear] = []  # for these names
 
@@ -109,11 +109,11 @@ class Mixture:
             self.names, self.layers = list(names), [stack.layer(names) for stack in self.stacks]
         try:
             for stack, layer in zip(self.stacks, self.layers, strict=True):
-                stack.swap.put(layer)
+                stack.replacement.put(layer)
             yield
         finally:
             for stack in self.stacks:
-                stack.swap.put(stack.swap.base)
+                stack.replacement.put(stack.replacement.base)
 
 
 def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:

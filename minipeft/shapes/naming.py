@@ -6,7 +6,7 @@ from torch import nn
 
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
-from minipeft.core.targets import endings, strangers
+from minipeft.core.targets import endings, unmatched_names
 from minipeft.shapes.architectures import Architecture
 from minipeft.shapes.published import find_architecture
 
@@ -65,5 +65,5 @@ def strange(model: nn.Module, config: PeftConfig | None) -> list[tuple[str, str]
     if not isinstance(config, LayerConfig):
         return []
     modules = dict(model.named_modules(remove_duplicate=False))
-    found = list(strangers(modules, config))
+    found = list(unmatched_names(modules, config))
     return [pair for pair in found if str(pair[1]).lower() != "all-linear"]

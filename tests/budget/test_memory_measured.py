@@ -149,8 +149,19 @@ def test_weights_gradients_optimizer_and_file_to_the_byte(base, method, tmp_path
         adapter = model.adapters["default"]
         with model.disable_adapter():
             bare = bytes_of([*base.parameters(), *base.buffers()])
-        both = [*beside, *(swap.base for swap in adapter.swaps.values() if is_parameter(swap.base))]
-        saved = [swap.base for swap in adapter.swaps.values() if is_module(swap.base)]
+        both = [
+            *beside,
+            *(
+                replacement.base
+                for replacement in adapter.replacements.values()
+                if is_parameter(replacement.base)
+            ),
+        ]
+        saved = [
+            replacement.base
+            for replacement in adapter.replacements.values()
+            if is_module(replacement.base)
+        ]
         both += [tensor for module in saved for tensor in module.parameters()]
         assert rows["adapter"] == bytes_of(both) - bare
 

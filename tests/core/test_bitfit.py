@@ -34,8 +34,8 @@ def plain(family: str) -> nn.Module:
     options = {"attention_bias": True, "mlp_bias": True, "attn_implementation": "eager"}
     config = transformers.LlamaConfig(**base.config.to_dict() | options)
     twin = transformers.LlamaForCausalLM(config).to(torch.float64).eval()
-    missing, strangers = twin.load_state_dict(base.state_dict(), strict=False)
-    assert not strangers and all(name.endswith("bias") for name in missing)
+    missing, unmatched_names = twin.load_state_dict(base.state_dict(), strict=False)
+    assert not unmatched_names and all(name.endswith("bias") for name in missing)
     for name in missing:
         nn.init.zeros_(twin.get_parameter(name))
     return twin

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import minipeft
-from minipeft.methods.bottleneck import BottleneckTuner
+from minipeft.methods.bottleneck import BottleneckLayer
 from minipeft.models.llama import Llama, LlamaConfig
 
 from .exchange import CONFIG
@@ -177,7 +177,7 @@ def test_beside_a_linear_layer():
     assert model.get_nb_trainable_parameters()[0] == 2 * 24 * SIZE + 2 * SIZE + 16 + 8
     layer, x = model.base_model.first, torch.randn(3, 8, dtype=torch.float64)
     tuner = layer.tuner
-    assert isinstance(tuner, BottleneckTuner)
+    assert isinstance(tuner, BottleneckLayer)
     inside = torch.relu(x @ tuner.adapter_down.weight.T + tuner.adapter_down.bias)
     change = inside @ tuner.adapter_up.weight.T + tuner.adapter_up.bias
     assert_equal(layer(x), layer.base_layer(x) + 4 * change, 1e-12)

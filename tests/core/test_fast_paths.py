@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from minipeft.methods.dora import DoraTuner
+from minipeft.methods.dora import DoraLayer
 from minipeft.methods.fast import AddProduct, DenseProduct, direction, row_norms
-from minipeft.methods.lora import LoraTuner
+from minipeft.methods.lora import LoraLayer
 from minipeft.quant.linear4bit import Linear4bit
 
 from .peers import assert_equal
@@ -93,17 +93,17 @@ BASES = {
 FAST = ("no bias", "bias", "4 bits")  # plain, frozen, without hooks
 
 
-def tuner_on(kind: type[LoraTuner], base: nn.Module) -> LoraTuner:
-    tuner = kind(IN, OUT, R, ALPHA).double().started_from(base)
+def tuner_on(kind: type[LoraLayer], base: nn.Module) -> LoraLayer:
+    tuner = kind(IN, OUT, R, ALPHA).double().init_from(base)
     for parameter in tuner.parameters():
         nn.init.normal_(parameter)
     return tuner
 
 
-def plain(tuner: LoraTuner, x: Tensor, base: nn.Module) -> Tensor:
+def plain(tuner: LoraLayer, x: Tensor, base: nn.Module) -> Tensor:
     """The papers' equations, left to autograd."""
     h = base(x) + tuner.scaling * tuner.lora_B(tuner.lora_A(x))
-    if not isinstance(tuner, DoraTuner):
+    if not isinstance(tuner, DoraLayer):
         return h
     weight = base.dequantize() if isinstance(base, Linear4bit) else base.weight
     weight = weight.T if isinstance(base, Conv1D) else weight
@@ -122,7 +122,7 @@ def counted(monkeypatch, function: type) -> list[bool]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("base", BASES)
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_equal_to_the_equations(kind, base, shape, monkeypatch):
     torch.manual_seed(0)
     layer = BASES[base]()
@@ -137,11 +137,11 @@ def test_equal_to_the_equations(kind, base, shape, monkeypatch):
     for number, pair in enumerate(zip(ours, theirs, strict=True)):
         assert_equal(*pair, 1e-11, f"gradient {number}")
     fast = base in FAST and shape != "vector"
-    assert bool(products) == (fast and kind is DoraTuner)
-    assert bool(sums) == (fast and kind is LoraTuner)
+    assert bool(products) == (fast and kind is DoraLayer)
+    assert bool(sums) == (fast and kind is LoraLayer)
 
 
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_hooks_see_what_they_see_without_an_adapter(kind):
     """Shapes in (batch, length, features), once for each call, forwards and backwards."""
     base, seen = linear(bias=True), []
@@ -153,7 +153,7 @@ def test_hooks_see_what_they_see_without_an_adapter(kind):
     assert seen == [(2, 5, IN), (2, 5, OUT), (2, 5, OUT)]
 
 
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_a_hook_for_all_modules_is_called(kind):
     base, calls = linear(bias=True), []
     handle = nn.modules.module.register_module_forward_hook(
@@ -166,7 +166,7 @@ def test_a_hook_for_all_modules_is_called(kind):
     assert calls == [(2, 5, OUT)]
 
 
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_torch_func_differentiates_it(kind):
     base = linear(bias=True)
     tuner = tuner_on(kind, base)
@@ -177,7 +177,7 @@ def test_torch_func_differentiates_it(kind):
     assert_equal(torch.func.grad(lambda x: tuner(x, base).sum())(x), theirs, 1e-10)
 
 
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_no_gradient_for_x_where_nobody_asks(kind):
     """The first layer's x comes from frozen embeddings: dx would be a product for nothing."""
     torch.manual_seed(0)
@@ -204,14 +204,14 @@ def test_the_sum_can_be_differentiated_twice():
 
 def test_dora_s_product_says_that_it_can_t():
     base = linear(bias=False)
-    tuner, x = tuner_on(DoraTuner, base), torch.randn(6, IN, dtype=torch.float64)
+    tuner, x = tuner_on(DoraLayer, base), torch.randn(6, IN, dtype=torch.float64)
     loss = tuner(x, base).square().sum()
     (once,) = torch.autograd.grad(loss, [tuner.lora_A.weight], create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         once.sum().backward()
 
 
-@pytest.mark.parametrize("kind", [LoraTuner, DoraTuner])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_a_weight_that_changes_before_the_backward_pass_is_noticed(kind):
     base = linear(bias=False)
     tuner = tuner_on(kind, base)
@@ -226,7 +226,7 @@ def test_a_weight_that_changes_before_the_backward_pass_is_noticed(kind):
 def test_autocast_has_the_plain_form_and_a_norm_in_32_bits(monkeypatch):
     torch.manual_seed(0)
     base = linear(bias=False).float()
-    tuner, x = tuner_on(DoraTuner, base).float(), torch.randn(6, IN)
+    tuner, x = tuner_on(DoraLayer, base).float(), torch.randn(6, IN)
     norm = tuner.norm(base.weight)
     products = counted(monkeypatch, DenseProduct)
     with torch.autocast("cpu", torch.bfloat16):
@@ -239,7 +239,7 @@ def test_a_small_update_is_not_rounded_away_in_16_bits(monkeypatch):
     """W0 + s B A in 16 bits would be W0, and the norm and the output the base's."""
     base = nn.Linear(IN, OUT, bias=False).bfloat16().requires_grad_(False)
     nn.init.ones_(base.weight)
-    tuner = DoraTuner(IN, OUT, R, R).bfloat16().started_from(base)
+    tuner = DoraLayer(IN, OUT, R, R).bfloat16().init_from(base)
     nn.init.constant_(tuner.lora_A.weight, 2**-5)
     nn.init.constant_(tuner.lora_B.weight, 2**-5)  # B A is 3/1024, less than half a step above 1
     products = counted(monkeypatch, DenseProduct)

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.pytorch_utils import Conv1D
 
 from minipeft.quant import Linear4bit
-from minipeft.quant.state import to_state
+from minipeft.quant.bnb_format import to_state
 from tests.core.snapshots import assert_says
 
 from .oracle import linear, linear4bit

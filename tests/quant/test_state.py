@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from minipeft.quant.bnb_format import from_state, to_state
 from minipeft.quant.nf4 import dequantize, quantize
-from minipeft.quant.state import from_state, to_state
 from tests.core.snapshots import assert_says
 
 from . import oracle

@@ -1,0 +1,35 @@
+"""Questions that any nn.Module can be asked: is it a norm, has it hooks, in which mode is it?"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def is_norm(module: nn.Module) -> bool:
+    """LayerNorm, LlamaRMSNorm, T5LayerNorm, ...: vectors alone, in a class with "norm" in its name.
+
+    Families write their own norms, and all of them say so.
+    """
+    vectors = all(parameter.dim() == 1 for parameter in module.parameters())
+    return vectors and not list(module.children()) and "norm" in type(module).__name__.lower()
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether calling the module calls anything else: the same dicts that nn.Module looks at."""
+    shared = nn.modules.module
+    return any(getattr(module, name) or getattr(shared, f"_global{name}") for name in HOOKS)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within the block; each module's own mode after it."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
