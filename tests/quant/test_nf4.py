@@ -157,7 +157,7 @@ def test_no_gradient_reaches_the_codes():
 
 @pytest.mark.parametrize(("rows", "double_quant"), [(64, False), (4096, True), (4096, False)])
 def test_it_knows_its_bytes(rows, double_quant):
-    """S50: 0.5 bits of constants per weight become 8/64 + 32/(64 * 256) = 0.127."""
+    """QLoRA, section 3: 0.5 bits of constants per weight become 8/64 + 32/(64 * 256) = 0.127."""
     ours = quantize_nf4(torch.randn(rows, 64), double_quant=double_quant)
     tensors = [ours.codes, ours.constants]
     if double_quant:
