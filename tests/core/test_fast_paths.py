@@ -10,8 +10,7 @@ from minipeft.methods.dora import DenseProduct, DoraTuner, direction, row_norms
 from minipeft.methods.lora import LoraTuner
 from minipeft.methods.low_rank import AddProduct
 from minipeft.quant.linear4bit import Linear4bit
-
-from .peers import assert_equal
+from tests.closeness import assert_close
 
 IN, OUT, R, ALPHA = 24, 40, 3, 5
 SHAPES = {"vector": (IN,), "rows": (7, IN), "batch": (2, 5, IN), "four": (2, 3, 4, IN)}
@@ -112,9 +111,9 @@ def test_equal_to_the_equations(kind, base, shape, monkeypatch):
     outputs = [tuner(x, layer), plain(tuner, x, layer)]
     wanted = torch.randn_like(outputs[0])
     ours, theirs = (torch.autograd.grad(output, asked, wanted) for output in outputs)
-    assert_equal(*outputs, 1e-12, "output")
+    assert_close(*outputs, "output")
     for number, pair in enumerate(zip(ours, theirs, strict=True)):
-        assert_equal(*pair, 1e-11, f"gradient {number}")
+        assert_close(*pair, f"gradient {number}")
     dense = kind is DoraTuner and base in DENSE and shape != "vector"
     assert bool(products) == dense
     assert bool(sums) == (not dense and shape != "vector" and base != "hook")
@@ -130,7 +129,7 @@ def test_no_gradient_for_x_where_nobody_asks(kind):
     ours = torch.autograd.grad(tuner(x, base).square().sum(), trained)
     theirs = torch.autograd.grad(plain(tuner, x, base).square().sum(), trained)
     for pair in zip(ours, theirs, strict=True):
-        assert_equal(*pair, 1e-9)
+        assert_close(*pair)
 
 
 def test_the_sum_can_be_differentiated_twice():

@@ -6,6 +6,7 @@ import torch
 
 from minipeft.quant.codebooks import LEVELS, code_book
 from minipeft.quant.nf4 import dequantize, quantize
+from tests.closeness import assert_close
 
 from . import oracle
 
@@ -47,8 +48,8 @@ def test_fp4_is_not_the_ocp_grid():
     """bitsandbytes' kernels and the OCP's E2M1 share a name, and not the levels."""
     fp4, e2m1 = (code_book(name, CPU).levels.unique() for name in ("fp4", "e2m1"))
     assert len(fp4) == len(e2m1) == 15
-    torch.testing.assert_close(12 * fp4[fp4 >= 0], torch.tensor([0, 0.0625, 2, 3, 4, 6, 8, 12]))
-    torch.testing.assert_close(6 * e2m1[e2m1 >= 0], torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6]))
+    assert_close(12 * fp4[fp4 >= 0], torch.tensor([0, 0.0625, 2, 3, 4, 6, 8, 12]))
+    assert_close(6 * e2m1[e2m1 >= 0], torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -68,7 +69,7 @@ def test_absmax_integers_by_their_formula(quant_type, bits):
     values = torch.randn(50, 64)
     scale = values.abs().amax(dim=1, keepdim=True) / (2**bits - 1)
     by_formula = (values / scale).round() * scale
-    torch.testing.assert_close(dequantize(quantize(values, quant_type)), by_formula)
+    assert_close(dequantize(quantize(values, quant_type)), by_formula)
 
 
 @pytest.mark.parametrize("quant_type", LEVELS)
@@ -77,7 +78,7 @@ def test_levels_survive(quant_type):
     levels = code_book(quant_type, CPU).levels
     values = 3 * torch.cat([levels, levels.new_ones(1)])  # absmax is exactly 3
     restored = dequantize(quantize(values, quant_type, len(values)))
-    torch.testing.assert_close(restored, values, rtol=1e-6, atol=3 / 32768)  # bins of dynamic8
+    assert_close(restored, values, rtol=1 / 32768)  # bins of dynamic8
 
 
 @pytest.fixture(scope="module")
