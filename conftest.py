@@ -6,6 +6,7 @@ processors that round differently.
 
 from tests.notebooks import kernels, tolerance
 
+pytest_plugins = ["tests.missing"]
 collect_ignore = ["exercises"]  # their stubs are there to fail
 
 kernels.isolate()

@@ -37,10 +37,10 @@ def pytest_configure(config):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Seed every generator, and allow loopback to the tests that talk to a server or a kernel."""
-    if "gpu" in item.keywords and not torch.cuda.is_available():
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("this machine has no NVIDIA GPU")
     is_notebook_cell = not isinstance(item, pytest.Function)
-    offline_guard.loopback_allowed = is_notebook_cell or "browser" in item.keywords
+    offline_guard.loopback_allowed = is_notebook_cell or bool(item.get_closest_marker("browser"))
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)

@@ -4,9 +4,11 @@ Liu et al. 2021, "GPT Understands, Too", section 3.2.
 Trained: Z (n, d) and the encoder; a file holds P (n, d), for the encoder has done its work then.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from minipeft.core.errors import check_choice, check_dropout, check_whole
@@ -60,7 +62,11 @@ class PromptEncoderConfig(PromptLearningConfig):
 
 
 class PromptEncoder(VirtualTokens):
-    """P (n, d) from Z (n, d); P itself where it is only used (inference_mode)."""
+    """P (n, d) from Z (n, d); P itself where it is only used (inference_mode).
+
+    Under autocast the encoder runs in 16 bits, except an LSTM that torch does not have in 16 bits
+    for the device at hand (on a CPU: bfloat16 needs AVX512): the LSTM then runs in its own dtype.
+    """
 
     def __init__(self, model: nn.Module, config: PromptEncoderConfig) -> None:
         super().__init__(model, config.num_virtual_tokens, config.token_dim)
@@ -81,5 +87,26 @@ class PromptEncoder(VirtualTokens):
     def forward(self) -> Tensor:
         learned = self.embedding.weight  # (n, d)
         if self.lstm_head is not None:
-            learned, _ = self.lstm_head(learned)  # (n, 2 hidden)
+            learned = self._lstm(learned)  # (n, 2 hidden)
         return learned if self.mlp_head is None else self.mlp_head(learned)  # (n, d)
+
+    def _lstm(self, z: Tensor) -> Tensor:
+        device = z.device.type
+        autocast = torch.is_autocast_enabled(device)
+        if autocast and not has_lstm(device, torch.get_autocast_dtype(device)):
+            with torch.autocast(device, enabled=False):
+                return self.lstm_head(z)[0]
+        return self.lstm_head(z)[0]
+
+
+@torch.compiler.disable  # traced, it would not find out
+@functools.cache
+def has_lstm(device: str, dtype: torch.dtype) -> bool:
+    """Whether torch can run an LSTM under autocast to `dtype` on this device: it tries one."""
+    x, weight = torch.zeros(1, 1, 1, device=device), torch.zeros(4, 1, device=device)
+    try:
+        with torch.autocast(device, dtype=dtype), torch.no_grad():
+            torch.lstm(x, (x, x), [weight, weight], False, 1, 0.0, False, False, False)
+    except RuntimeError:
+        return False
+    return True

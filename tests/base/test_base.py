@@ -16,6 +16,7 @@ from minipeft.course.lexicon import OPENINGS
 from minipeft.course.training import evaluate
 from minipeft.course.world import World
 from minipeft.models.llama import generate
+from tests.closeness import assert_close
 
 SEED = 20_260_801  # of documents that pretraining did not draw
 
@@ -58,7 +59,7 @@ def test_transformers_opens_the_folder_and_agrees(base):
     reference = transformers.AutoModelForCausalLM.from_pretrained(str(DATA))
     tokens = torch.tensor([tokenizer.encode(World().documents(1, SEED, "story")[0].text).ids])
     with torch.no_grad():
-        torch.testing.assert_close(model(tokens), reference(tokens).logits, atol=1e-4, rtol=1e-5)
+        assert_close(model(tokens), reference(tokens).logits)
 
 
 def test_each_call_loads_a_model_of_its_own():

@@ -50,71 +50,106 @@ def test_totals_with_other_heads():
 
 # (model, config, trained, what is printed: numbers and percents)
 PRINTED = {
-    "S02": ("llama-7b", lora(8), 4_194_304, ["0.0622%"]),
-    "S03": ("llama-7b", lora(16, ALL), 39_976_960, ["0.5898%"]),
-    "S04": ("llama-7b", lora(64, ALL), 159_907_840, ["159.9M", "2.31%"]),
-    "S05": ("llama-3-8b", lora(8), 3_407_872, ["0.0424%"]),
-    "S06": ("roberta-base", lora(8), 294_912, ["0.3M"]),
-    "S07": (
+    "peft's print, r=8": ("llama-7b", lora(8), 4_194_304, ["0.0622%"]),
+    "peft's print, r=16": ("llama-7b", lora(16, ALL), 39_976_960, ["0.5898%"]),
+    "VeRA table 4, DoRA table 5": ("llama-7b", lora(64, ALL), 159_907_840, ["159.9M", "2.31%"]),
+    "peft's print, GQA": ("llama-3-8b", lora(8), 3_407_872, ["0.0424%"]),
+    "LoRA table 2, r=8": ("roberta-base", lora(8), 294_912, ["0.3M"]),
+    "peft's print, with a head": (
         "roberta-base",
         lora(8, ["query", "value"], task_type="SEQ_CLS"),
         887_042,
         ["0.7066%", "0.8M"],
     ),
-    "S08 with r=16": ("deberta-v2-xxl", lora(16), 4_718_592, ["4.7M"]),
-    "S10": ("gpt3-175b", lora(1), 4_718_592, ["4.7M"]),
-    "S11": ("gpt3-175b", lora(8), 37_748_736, ["37.7M"]),
-    "S11 on four": ("gpt3-175b", lora(4, QKVO), 37_748_736, ["37.7M"]),
-    "S12": ("gpt3-175b", lora(4), 18_874_368, ["18M", "18.8M"]),
-    "S12 on one": ("gpt3-175b", lora(8, ["q_proj"]), 18_874_368, ["18.8M"]),
-    "S12 on four": ("gpt3-175b", lora(2, QKVO), 18_874_368, ["18.8M"]),
-    "S13": ("gpt3-175b", adapters("houlsby", 1, ["o_proj", "down_proj"]), 7_078_080, ["7.1M"]),
-    "S13, 8": (
+    "LoRA table 2, r=16": ("deberta-v2-xxl", lora(16), 4_718_592, ["4.7M"]),
+    "LoRA table 4, r=1": ("gpt3-175b", lora(1), 4_718_592, ["4.7M"]),
+    "LoRA table 4, r=8": ("gpt3-175b", lora(8), 37_748_736, ["37.7M"]),
+    "LoRA table 15, r=4": ("gpt3-175b", lora(4, QKVO), 37_748_736, ["37.7M"]),
+    "LoRA table 5, two matrices": ("gpt3-175b", lora(4), 18_874_368, ["18M", "18.8M"]),
+    "LoRA table 5, one": ("gpt3-175b", lora(8, ["q_proj"]), 18_874_368, ["18.8M"]),
+    "LoRA table 5, four": ("gpt3-175b", lora(2, QKVO), 18_874_368, ["18.8M"]),
+    "LoRA table 4, AdapterH 1": (
+        "gpt3-175b",
+        adapters("houlsby", 1, ["o_proj", "down_proj"]),
+        7_078_080,
+        ["7.1M"],
+    ),
+    "LoRA table 4, AdapterH 8": (
         "gpt3-175b",
         adapters("houlsby", 8, ["o_proj", "down_proj"]),
         40_109_568,
         ["40.1M"],
     ),
-    "S14": ("gpt3-175b", prompt(256 + 8), 3_244_032, ["3.2M"]),
-    "S17": (
+    "LoRA table 4, PreEmbed": ("gpt3-175b", prompt(256 + 8), 3_244_032, ["3.2M"]),
+    "LoRA table 3, AdapterL": (
         "gpt2-medium",
         adapters("houlsby", 224, ["down_proj"], modules_to_save=["ln_2"]),
         11_089_152,
         ["11.09M"],
     ),
-    "S18": ("gpt2-medium", PartialConfig(last_layers=2), 25_192_448, ["25.19M"]),
-    "S19": ("llama-7b", lora(32, DORA), 56_098_816, ["0.83%", "0.826%"]),
-    "S20": ("llama-7b", lora(32, DORA, use_dora=True), 56_975_360, ["0.84%", "0.838%"]),
-    "S20, 16": ("llama-7b", lora(16, DORA, use_dora=True), 28_925_952, ["0.43%", "0.427%"]),
-    "S21": ("llama-3-8b", lora(32, DORA), 56_623_104, ["0.70%", "0.700%"]),
-    "S21, DoRA": ("llama-3-8b", lora(32, DORA, use_dora=True), 57_409_536, ["0.71%", "0.710%"]),
-    "S21, 16": ("llama-3-8b", lora(16, DORA, use_dora=True), 29_097_984, ["0.361%"]),
-    "S22": ("llama-7b", prefix(10), 2_621_440, ["0.039%"]),
-    "S22, 30 tokens": ("llama-7b", prefix(30), 7_864_320, ["0.11%"]),
-    "S23": ("roberta-base", vera(1024), 43_008, ["0.043M"]),
-    "S24": ("llama-7b", vera(1024, ALL), 1_589_248, ["1.6M"]),
-    "S24, 256": ("llama-7b", vera(256, ALL), 1_417_216, ["1.4M"]),
-    "S26": ("deberta-v3-base", lora(2, [*QKVO, "up_proj", "down_proj"]), 331_776, ["0.33M"]),
-    "S26, 8": (
+    "LoRA table 3, FTTop2": ("gpt2-medium", PartialConfig(last_layers=2), 25_192_448, ["25.19M"]),
+    "DoRA table 1, LoRA": ("llama-7b", lora(32, DORA), 56_098_816, ["0.83%", "0.826%"]),
+    "DoRA table 1, r=32": (
+        "llama-7b",
+        lora(32, DORA, use_dora=True),
+        56_975_360,
+        ["0.84%", "0.838%"],
+    ),
+    "DoRA table 1, r=16": (
+        "llama-7b",
+        lora(16, DORA, use_dora=True),
+        28_925_952,
+        ["0.43%", "0.427%"],
+    ),
+    "DoRA table 1, LoRA, GQA": ("llama-3-8b", lora(32, DORA), 56_623_104, ["0.70%", "0.700%"]),
+    "DoRA table 1, GQA": (
+        "llama-3-8b",
+        lora(32, DORA, use_dora=True),
+        57_409_536,
+        ["0.71%", "0.710%"],
+    ),
+    "ReFT table 1, GQA": ("llama-3-8b", lora(16, DORA, use_dora=True), 29_097_984, ["0.361%"]),
+    "ReFT table 1, prefix": ("llama-7b", prefix(10), 2_621_440, ["0.039%"]),
+    "DoRA table 1, prefix": ("llama-7b", prefix(30), 7_864_320, ["0.11%"]),
+    "VeRA table 2": ("roberta-base", vera(1024), 43_008, ["0.043M"]),
+    "VeRA table 4": ("llama-7b", vera(1024, ALL), 1_589_248, ["1.6M"]),
+    "VeRA table 13": ("llama-7b", vera(256, ALL), 1_417_216, ["1.4M"]),
+    "AdaLoRA table 1, r=2": (
+        "deberta-v3-base",
+        lora(2, [*QKVO, "up_proj", "down_proj"]),
+        331_776,
+        ["0.33M"],
+    ),
+    "AdaLoRA table 1, r=8": (
         "deberta-v3-base",
         lora(8, [*QKVO, "up_proj", "down_proj"]),
         1_327_104,
         ["1.33M"],
     ),
-    "S27": (
+    "T-Few appendix D, (IA)3": (
         "t0-3b",
         IA3Config(target_modules=["k", "v", "wo"], feedforward_modules=["wo"]),
         540_672,
         ["540K"],
     ),
-    "S28 for both stacks": ("t0-3b", prompt(10, task_type="SEQ_2_SEQ_LM"), 40_960, ["41K"]),
-    "S28, 100": ("t0-3b", prompt(100, task_type="SEQ_2_SEQ_LM"), 409_600, ["409K"]),
-    "S29": ("t0-3b", PartialConfig(norms=True), 249_856, ["250K"]),
-    "S30": ("t5-v1.1-xxl", prompt(5), 20_480, ["20480"]),
-    "S31": ("t5-large", prefix(20, task_type="SEQ_2_SEQ_LM"), 983_040, ["0.13309%"]),
-    "S36 with the output": ("llama-3.1-8b", lora(256, [*ALL, "lm_head"]), 704_970_752, ["0.70B"]),
-    "S38": ("llama-7b", prompt(20), 81_920, []),
-    "S65": ("bert-base-uncased", PartialConfig(norms=True), 38_400, ["38K"]),
+    "T-Few appendix D, 10": ("t0-3b", prompt(10, task_type="SEQ_2_SEQ_LM"), 40_960, ["41K"]),
+    "T-Few appendix D, 100": ("t0-3b", prompt(100, task_type="SEQ_2_SEQ_LM"), 409_600, ["409K"]),
+    "T-Few appendix D, norms": ("t0-3b", PartialConfig(norms=True), 249_856, ["250K"]),
+    "Lester table 4": ("t5-v1.1-xxl", prompt(5), 20_480, ["20480"]),
+    "peft's guide, prefix": (
+        "t5-large",
+        prefix(20, task_type="SEQ_2_SEQ_LM"),
+        983_040,
+        ["0.13309%"],
+    ),
+    "Without Regret figure 4": (
+        "llama-3.1-8b",
+        lora(256, [*ALL, "lm_head"]),
+        704_970_752,
+        ["0.70B"],
+    ),
+    "n d": ("llama-7b", prompt(20), 81_920, []),
+    "Houlsby section 3.4": ("bert-base-uncased", PartialConfig(norms=True), 38_400, ["38K"]),
 }
 
 
@@ -130,7 +165,7 @@ def test_printed_counts(row):
 
 
 def test_totals_that_peft_prints():
-    """S02, S03, S05, S07, S31 and S32: a saved head counts twice."""
+    """`print_trainable_parameters` and peft's documentation: a saved head counts twice."""
     assert count_parameters("llama-7b", lora(8)).total == 6_742_609_920
     assert count_parameters("llama-7b", lora(16, ALL)).total == 6_778_392_576
     assert count_parameters("llama-3-8b", lora(8)).total == 8_033_669_120
@@ -149,7 +184,7 @@ def test_totals_that_peft_prints():
 
 
 def test_one_matrix():
-    """S01: 99.6% fewer."""
+    """Hu et al. 2021, section 4.1, on a matrix of 4096 x 4096: 99.6% fewer."""
     matrix = nn.Sequential(nn.Linear(4096, 4096, bias=False, device="meta"))
     count = count_parameters(matrix, LoraConfig(r=8, target_modules=["0"]))
     assert (count.trainable, count.base) == (65_536, 16_777_216)
@@ -157,7 +192,7 @@ def test_one_matrix():
 
 
 def test_bert_large_with_adapters_of_three_sizes():
-    """S33: of 335M, with and without the norms behind the adapters."""
+    """Houlsby et al. 2019, section 2.1: of 335M, with and without the norms behind the adapters."""
     base = ARCHITECTURES["bert-large"].total
     sizes = {8: "0.249%", 64: "1.893%", 256: "7.527%"}
     for size, share in sizes.items():
@@ -169,7 +204,7 @@ def test_bert_large_with_adapters_of_three_sizes():
 
 
 def test_biases_of_bert():
-    """S34, without and with the pooler's."""
+    """BitFit (Ben Zaken et al. 2021) has 0.09%: without and with the pooler's biases."""
     count = count_parameters("bert-base-uncased", BitFitConfig())
     assert count.trainable == 102_912
     assert printed(count.percent, "0.09%")
@@ -180,7 +215,7 @@ def test_biases_of_bert():
 
 
 def test_compacter():
-    """S35, by its formula: bottleneck 24, n = 4, one adapter after each attention and each MLP."""
+    """Compacter table 1: bottleneck 24, n = 4, one adapter after each attention and each MLP."""
     base = ARCHITECTURES["t5-base"]
     dim, size, n = 768, 24, 4
     places = 2 * sum(stack.layers for stack in base.stacks)
@@ -191,7 +226,7 @@ def test_compacter():
 
 
 def test_adapters_without_biases_on_llama():
-    """S39: one for each layer, two, and one on each of two matrices, as two papers count them."""
+    """DoRA table 1 and ReFT table 1: one for each layer, two, and one on each of two matrices."""
     wholes = {
         67_108_864: (["o_proj"], "houlsby", ["0.99%", "0.9861%"]),
         134_217_728: (["o_proj", "o_proj_again"], "houlsby", ["1.953%"]),
@@ -211,7 +246,7 @@ def test_adapters_without_biases_on_llama():
 
 
 def test_prompts_of_two_sizes_of_t5():
-    """S64, with the misprint."""
+    """Lester et al. 2021, table 4, with its misprint."""
     for rows in (1, 5, 20, 50, 100):
         small = count_parameters("t5-v1.1-small", prompt(rows))
         large = count_parameters("t5-v1.1-xl", prompt(rows))
@@ -222,7 +257,7 @@ def test_prompts_of_two_sizes_of_t5():
 
 
 def test_norms_in_the_layers_of_bert_alone():
-    """S65 has 40k: 36,864 in the layers, 1,536 at the embeddings."""
+    """Houlsby et al. 2019, section 3.4, have 40k: 36,864 in the layers, 1,536 at the embeddings."""
     count = count_parameters("bert-base-uncased", PartialConfig(norms=True))
     layers = [n for path, n in count.by_module.items() if "encoder.layer" in path]
     assert sum(layers) == 36_864

@@ -1,4 +1,4 @@
-"""Published figures of memory and storage, S40 to S57, by the ledger's arithmetic."""
+"""Published figures of memory and storage by the ledger's arithmetic."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def each(model: str = "llama-7b", **recipe) -> dict[str, float]:
 
 
 def test_full_fine_tuning_with_twelve_bytes_each():
-    """S40: 84 GB for 7e9 numbers; LLaMA-7B has 6.74e9. S42: 780 GB for 65e9."""
+    """84 GB for 7e9 numbers; LLaMA-7B has 6.74e9. QLoRA, section 1: 780 GB for 65e9."""
     assert list(each().values()) == [2, 2, 8, 0]
     assert 7e9 * sum(each().values()) == 84 * GB
     rows = memory_budget("llama-7b").rows
@@ -31,7 +31,7 @@ def test_full_fine_tuning_with_twelve_bytes_each():
 
 
 def test_sixteen_and_eighteen_bytes_each():
-    """S41: ZeRO has a copy in 32 bits; Hugging Face's notes also gradients in 32 bits."""
+    """ZeRO, section 3.1, has a copy in 32 bits; Hugging Face's notes also gradients in 32 bits."""
     zero, hugging_face = each(master_copy=True), each(master_copy=True, gradient_dtype="float32")
     assert 7e9 * sum(zero.values()) == 112 * GB
     assert 7e9 * sum(hugging_face.values()) == 126 * GB
@@ -41,7 +41,7 @@ def test_sixteen_and_eighteen_bytes_each():
 
 
 def test_lora_with_one_percent_trained():
-    """S43: Biderman et al., table S14: all in 32 bits, then Lion, then a base in 16 bits."""
+    """Biderman et al. 2024, table S14: all in 32 bits, then Lion, then a base in 16 bits."""
     full, lion = each(dtype="float32"), each(dtype="float32", optimizer="lion")
     assert 7e9 * sum(full.values()) == 112 * GB
     assert 7e9 * sum(lion.values()) == 84 * GB
@@ -52,7 +52,7 @@ def test_lora_with_one_percent_trained():
 
 
 def test_lora_with_four_million_trained():
-    """S44: 14.05 GB, 83.3% less than 84; its source cuts that to 83.2%."""
+    """A tutorial's 14.05 GB, 83.3% less than 84, cut to 83.2%."""
     rates = each()
     total = 7e9 * rates["weights"] + 4e6 * sum(rates.values())
     assert printed(total / GB, "14.05")
@@ -60,7 +60,7 @@ def test_lora_with_four_million_trained():
 
 
 def test_zero_on_64_devices():
-    """S45: ZeRO, figure 1, for 7.5e9 numbers: optimizer, gradients, weights are dealt out."""
+    """ZeRO, figure 1, for 7.5e9 numbers: optimizer, gradients, weights are dealt out."""
     rates = each(master_copy=True)
     optimizer = rates["optimizer"] + rates["master copy"]
     stages = [
@@ -76,7 +76,7 @@ def test_zero_on_64_devices():
 
 
 def test_gpt3_with_and_without_lora():
-    """S46: 350 GB are the weights alone; no convention gives the 1.2 TB, and the ledger says so."""
+    """LoRA, section 4.2: 350 GB are the weights alone; no convention gives its 1.2 TB."""
     budget = memory_budget("gpt3-175b", dtype="float16")
     assert 175e9 * budget.rows["weights"] / ARCHITECTURES["gpt3-175b"].total == 350 * GB
     assert any("1.2 TB" in remark for remark in budget.remarks)
@@ -85,7 +85,7 @@ def test_gpt3_with_and_without_lora():
 
 
 def test_gpt3_checkpoints():
-    """S47 and S48: 35 MB, "10,000 times" smaller, and a hundred of them."""
+    """LoRA, section 4.2 and footnote 4: 35 MB, "10,000 times" smaller, and a hundred of them."""
     rows = memory_budget("gpt3-175b", lora(4), adapter_dtype="float16").rows
     assert (rows["adapter"], rows["adapter"] / MIB) == (37_748_736, 36.0)
     assert rows["adapter file"] > rows["adapter"]  # by the file's header
@@ -95,7 +95,7 @@ def test_gpt3_checkpoints():
 
 
 def test_double_quantization():
-    """S50: 0.5 -> 0.127 bits for each number's constants; 3 GB less at 65B."""
+    """QLoRA, section 3: 0.5 -> 0.127 bits for each number's constants; 3 GB less at 65B."""
     numbers = 2**30
     bits = [8 * quantized_bytes(numbers, double)[1] / numbers for double in (False, True)]
     assert bits[0] == 0.5
@@ -105,7 +105,7 @@ def test_double_quantization():
 
 
 def test_llama_7b_in_four_bits():
-    """S51: 3.87 GB, 4.17 without double quantization; the paper's 5,048 MB have something else."""
+    """3.87 GB, 4.17 without double quantization; the 5,048 MB of QLoRA, section 2, have more."""
     config = lora(64, ALL)
     budget = memory_budget("llama-7b", config, quantization="nf4_double")
     base = budget.rows["weights"] + budget.rows["quantization constants"]
@@ -118,12 +118,12 @@ def test_llama_7b_in_four_bits():
 
 
 def test_lora_weights_of_qlora():
-    """S52: 0.2% of 7B in 16 bits are 26 MB, in units of 2^20."""
+    """QLoRA, section 2: 0.2% of 7B in 16 bits are 26 MB, in units of 2^20."""
     assert printed(0.002 * ARCHITECTURES["llama-7b"].total * 2 / MIB, "26")
 
 
 def test_qlora_on_llama_7b():
-    """S53: printed as 5 GB and as 6 GB; between them, by what an adapter's number takes."""
+    """QLoRA prints 5 GB and, in table 1, 6 GB: it depends on what an adapter's number takes."""
     printed_as = {"bfloat16": ("5.784", "5.39"), "float32": ("6.42", "5.98")}
     for dtype, (in_gb, in_gib) in printed_as.items():
         recipe = {"quantization": "nf4_double", "adapter_dtype": dtype}
@@ -135,7 +135,7 @@ def test_qlora_on_llama_7b():
 
 
 def test_activations_of_a_gpt3_layer():
-    """S54: s b h (34 + 5 a s / h) bytes for each layer, and 2 s b h with full recomputation."""
+    """Korthikanti et al. 2022, equation 1: s b h (34 + 5 a s / h), or 2 s b h if recomputed."""
     s, b, h, a, layers = 2048, 1, 12_288, 96, 96
     recipe = {"length": s, "batch": b, "dtype": "float16", "attention": "eager"}
     formula = s * b * h * (34 + 5 * a * s / h)
@@ -154,7 +154,7 @@ def test_activations_of_a_gpt3_layer():
 
 
 def test_in_context_learning_with_gpt3():
-    """S55: keys and values of 32 examples of 512 tokens, 144 "gigabytes" of 2^30."""
+    """T-Few, section 2.1: keys and values of 32 examples of 512 tokens, 144 "gigabytes" of 2^30."""
     recipe = {"batch": 32, "length": 512, "dtype": "float32", "training": False}
     row = memory_budget("gpt3-175b", **recipe).rows["key/value cache"]
     assert row == 154_618_822_656
@@ -162,14 +162,14 @@ def test_in_context_learning_with_gpt3():
 
 
 def test_compute_of_t_few():
-    """S56: 2 N for each token, 6 N in training; an encoder-decoder uses half of N for each."""
+    """T-Few, table 1: 2 N for each token, 6 N in training; half of that in an encoder-decoder."""
     assert printed(3 * 11e9 * 1000 * 8 * 103 / 1e16, "2.7")
     assert printed(2 * 175e9 * (41 * 98 + 103) / 1e15, "1.4")
     assert printed(11e9 * 103 / 1e12, "1.1")
 
 
 def test_vera_beside_lora():
-    """S57: what a file holds, in 32 bits: "KB" and "MB" are KiB and MiB."""
+    """VeRA, table 1: what a file holds, in 32 bits: "KB" and "MB" are KiB and MiB."""
     small = 4 * count_parameters("roberta-base", vera(16)).trainable
     assert printed(small / 2**10, "73.5")
     assert 4 * count_parameters("roberta-base", lora(16)).trainable == 2.25 * MIB

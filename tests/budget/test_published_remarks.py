@@ -9,25 +9,25 @@ from .configs import lora, printed
 
 # What arithmetic gives where a source prints something else, by the place in CLAIMS.
 DIFFERENT = {
-    "S08": ("deberta-v2-xxl", 2_359_296, "4.7M"),
-    "S09": ("gpt2-medium", 393_216, "0.35M"),
-    "GPT-2 medium": ("gpt2-medium", 354_823_168, "354.92M"),
-    "GPT-3": ("gpt3-175b", 174_604_259_328, "175,255.8M"),
-    "S15": ("gpt3-175b", 18_874_368, "20.2M"),
-    "S16": ("gpt3-175b", 12_976_128 + 12_288, "14.2M"),  # with the last norm's
-    "S05": ("llama-3-8b", 3_407_872, "4,194,304"),
-    "S21": ("llama-3-8b", 29_097_984, "0.35%"),
-    "S22": ("llama-7b", 2_621_440, "0.11%"),
-    "S38": ("llama-7b", 5_242_880, "1M"),
-    "S37": ("llama-7b", 614_400, "300K"),
-    "S25": ("roberta-large", 49_920, "49.5K"),
-    "S25, 16": ("gpt3-175b", 2_362_368, "2.8M"),
-    "S25, 256": ("gpt3-175b", 2_408_448, "8.7M"),
-    "S28": ("t0-3b", 20_480, "41K"),
-    "S28, 100": ("t0-3b", 204_800, "409K"),
-    "S64": ("t5-v1.1-small", 10_240, "10,420"),
-    "S33": ("bert-large", 6_343_680, "2.1%"),
-    "S36": ("llama-3.1-8b", 671_088_640, "0.70B"),
+    "LoRA table 10": ("deberta-v2-xxl", 2_359_296, "4.7M"),
+    "LoRA table 3, r=4": ("gpt2-medium", 393_216, "0.35M"),
+    "LoRA table 3": ("gpt2-medium", 354_823_168, "354.92M"),
+    "LoRA table 4": ("gpt3-175b", 174_604_259_328, "175,255.8M"),
+    "LoRA table 4, PreLayer": ("gpt3-175b", 18_874_368, "20.2M"),
+    "LoRA table 4, BitFit": ("gpt3-175b", 12_976_128 + 12_288, "14.2M"),  # with the last norm's
+    "tutorials, GQA": ("llama-3-8b", 3_407_872, "4,194,304"),
+    "DoRA table 1, GQA": ("llama-3-8b", 29_097_984, "0.35%"),
+    "DoRA table 1, prefix": ("llama-7b", 2_621_440, "0.11%"),
+    "a tutorial, prefix": ("llama-7b", 5_242_880, "1M"),
+    "a tutorial, (IA)3": ("llama-7b", 614_400, "300K"),
+    "VeRA table 1": ("roberta-large", 49_920, "49.5K"),
+    "VeRA table 1, r=16": ("gpt3-175b", 2_362_368, "2.8M"),
+    "VeRA table 1, r=256": ("gpt3-175b", 2_408_448, "8.7M"),
+    "T-Few appendix D, 10": ("t0-3b", 20_480, "41K"),
+    "T-Few appendix D, 100": ("t0-3b", 204_800, "409K"),
+    "Lester table 4": ("t5-v1.1-small", 10_240, "10,420"),
+    "Houlsby table 1": ("bert-large", 6_343_680, "2.1%"),
+    "Without Regret figure 4": ("llama-3.1-8b", 671_088_640, "0.70B"),
 }
 
 

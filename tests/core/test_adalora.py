@@ -10,10 +10,11 @@ from torch import Tensor
 
 import minipeft
 from minipeft.core.linear import shape_of
+from tests.closeness import assert_all_close, assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import FAMILIES, build, logits, toy
-from .peers import Twins, assert_equal, assert_same_model, copy_values, quiet, scramble, wrap_ours
+from .peers import Twins, assert_same_model, copy_values, quiet, scramble, wrap_ours
 from .snapshots import assert_says, unchanged
 from .test_adalora_training import ada_twins, labelled, ranks
 
@@ -48,7 +49,7 @@ def pruned(family: str, options: dict | None = None, adapter: str = "default") -
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_outputs_and_gradients_are_peft_s(family, options):
-    assert_same_model(scrambled(ada_twins(family, options)), 1e-10)
+    assert_same_model(scrambled(ada_twins(family, options)))
 
 
 def test_merging_is_peft_s_merge(family):
@@ -56,10 +57,9 @@ def test_merging_is_peft_s_merge(family):
     for tuner in pair.ours.adapters["default"].tuners.values():
         A, B = tuner.factors()  # (r, in), (out, r)
         weight = torch.randn(len(B), A.shape[1], dtype=A.dtype)
-        assert_equal(weight + B @ A, tuner.merged(weight), 1e-12, "factors")
+        assert_close(weight + B @ A, tuner.merged(weight), "factors")
     theirs = pair.theirs.merge_and_unload().state_dict()
-    for name, values in pair.ours.merge_and_unload().state_dict().items():
-        assert_equal(values, theirs[name], 1e-12, name)
+    assert_all_close(pair.ours.merge_and_unload().state_dict(), theirs)
 
 
 def test_count_is_the_closed_form_and_peft_s(family):
@@ -99,9 +99,9 @@ def test_pruned_files_go_both_ways(family, case, tmp_path):
     for folder in (ours, tmp_path / "again"):
         torch.testing.assert_close(held_by(folder)[0], tensors, rtol=0, atol=0)
         assert held_by(folder)[1] == pattern
-    assert_equal(logits(opened), logits(pair.theirs), 1e-12, "opened here")
+    assert_close(logits(opened), logits(pair.theirs), "opened here")
     in_peft = open_in_peft(build(family, torch.float64), ours)
-    assert_equal(logits(in_peft), logits(pair.ours), 1e-12, "opened in peft")
+    assert_close(logits(in_peft), logits(pair.ours), "opened in peft")
     assert ranks(opened) == ranks(pair.ours)
 
 
@@ -112,7 +112,7 @@ def test_a_file_in_bf16_opens_in_32_bits(tmp_path):
     opened = minipeft.PeftModel.from_pretrained(build("llama"), tmp_path)
     assert {p.dtype for _, p in opened.adapters["default"].named_parameters()} == {torch.float32}
     in_peft = open_in_peft(build("llama"), tmp_path)
-    assert_equal(logits(opened), logits(in_peft), 1e-5, "opened in peft")
+    assert_close(logits(opened), logits(in_peft), "opened in peft")
 
 
 BAD = [

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import minipeft
+from tests.closeness import assert_close
 
 from .models import FAMILIES, TOKENS, VOCABULARY, build, logits, toy
-from .peers import Twins, assert_equal, quiet, twins, wrap_ours
+from .peers import Twins, quiet, twins, wrap_ours
 from .snapshots import assert_says, unchanged
 
 SCHEDULE = {"init_r": 5, "target_r": 2, "tinit": 2, "tfinal": 3, "total_step": 14}
@@ -67,7 +68,7 @@ def train_both(family: str, pair: Twins, steps: range) -> None:
     for step in steps:
         data = labelled(family, step)
         ours, theirs = pair.ours(**data).loss, pair.theirs.base_model(**data).loss
-        assert_equal(ours, theirs, 1e-9, f"loss of step {step}")
+        assert_close(ours, theirs, f"loss of step {step}")
         for loss, optimizer, model in zip(
             (ours, theirs), optimizers, (pair.ours, pair.theirs), strict=True
         ):
@@ -83,7 +84,7 @@ def assert_same_state(pair: Twins, step: int) -> None:
     ours, theirs = pair.trained()
     assert sorted(ours) == sorted(theirs)
     for name, values in theirs.items():
-        assert_equal(ours[name].detach(), values.detach(), 1e-9, f"{name} after step {step}")
+        assert_close(ours[name].detach(), values.detach(), f"{name} after step {step}")
         if name.endswith("lora_E"):
             assert torch.equal(ours[name] == 0, values == 0), f"{name} after step {step}"
     pattern = pair.theirs.peft_config["default"].rank_pattern
@@ -176,7 +177,7 @@ def test_a_file_from_the_middle_goes_on_falling(tmp_path):
     step(model, TOKENS, 2)
     model.save_pretrained(tmp_path)
     again = minipeft.PeftModel.from_pretrained(toy(), tmp_path, is_trainable=True)
-    assert_equal(again(TOKENS), model(TOKENS), 1e-6, "opened again")
+    assert_close(again(TOKENS), model(TOKENS), "opened again")
     assert ranks(again) == ranks(model) and sum(ranks(again)) < 12
     for number in range(1, 5):
         before = sum(ranks(again))
@@ -190,7 +191,7 @@ def test_a_file_from_the_middle_goes_on_falling(tmp_path):
         assert all(was or not now for was, now in zip(first[name], kept, strict=True))
     again.save_pretrained(tmp_path)
     final = minipeft.PeftModel.from_pretrained(toy(), tmp_path)
-    assert_equal(final(TOKENS), again(TOKENS), 1e-6, "the last file")
+    assert_close(final(TOKENS), again(TOKENS), "the last file")
 
 
 def test_misuse_is_said_and_changes_nothing():
@@ -208,8 +209,8 @@ def test_the_penalty_is_zero_for_orthonormal_vectors_and_peft_s_otherwise(family
     start_alike(pair)
     data = labelled(family, 0)
     task = pair.ours.base_model(**data).loss
-    assert_equal(task + pair.ours.penalty(), pair.theirs.base_model(**data).loss, 1e-12)
-    assert_equal(pair.ours(**data).loss, pair.theirs.base_model(**data).loss, 1e-12)
+    assert_close(task + pair.ours.penalty(), pair.theirs.base_model(**data).loss)
+    assert_close(pair.ours(**data).loss, pair.theirs.base_model(**data).loss)
     for tuner in pair.ours.adapters["default"].tuners.values():
         nn.init.orthogonal_(tuner.lora_A)
         nn.init.orthogonal_(tuner.lora_B)

@@ -13,9 +13,10 @@ import transformers
 from torch import nn
 
 import minipeft
+from tests.closeness import assert_all_close, assert_close
 
 from .models import build, logits
-from .peers import assert_equal, gradients, quiet, scramble, trained_by_us
+from .peers import gradients, quiet, scramble, trained_by_us
 from .snapshots import assert_says, assert_unchanged, take, unchanged
 
 TARGETS = {"llama": "all-linear", "gpt2": None, "bert": None}
@@ -54,15 +55,14 @@ def test_equals_a_model_whose_biases_are_trained(family):
     mine, hand = trained_by_us(ours), trained_by_hand(theirs)
     assert sorted(mine) == sorted(hand)
     scramble(mine), scramble(hand)
-    assert_equal(logits(ours), logits(theirs), 1e-10)
+    assert_close(logits(ours), logits(theirs))
     optimizers = [torch.optim.AdamW(values.values(), lr=0.1) for values in (mine, hand)]
     for _ in range(3):
         expected, found = gradients(theirs, hand), gradients(ours, mine)
-        for name, gradient in expected.items():
-            assert_equal(found[name], gradient, 1e-10, name)
+        assert_all_close(found, expected)
         for optimizer in optimizers:
             optimizer.step()
-    assert_equal(logits(ours), logits(theirs), 1e-8, "trained")
+    assert_close(logits(ours), logits(theirs), "trained")
 
 
 def test_only_the_targets(family):
@@ -119,13 +119,13 @@ def test_merging(family):
     answer, before = logits(model), take(model)
     errors = model.merge_adapter(safe_merge=True)
     assert set(errors.values()) <= {0.0}
-    assert_equal(logits(model), answer, 1e-12, "merged")
+    assert_close(logits(model), answer, "merged")
     with model.disable_adapter():
         assert torch.equal(logits(model), logits(build(family, torch.float64)))
     model.unmerge_adapter()
     assert_unchanged(model, before)
     base = model.merge_and_unload()
-    assert_equal(logits(base), answer, 1e-12, "merged for good")
+    assert_close(logits(base), answer, "merged for good")
     assert sorted(base.state_dict()) == sorted(plain(family).state_dict())
     assert not any(isinstance(module, minipeft.AdaptedLinear) for module in base.modules())
 

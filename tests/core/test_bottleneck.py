@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 import minipeft
+from tests.closeness import assert_close
 
 from .models import HIDDEN, LAYERS, build, logits
-from .peers import assert_equal, scramble, trained_by_us
+from .peers import scramble, trained_by_us
 
 STYLES = {"houlsby": DoubleSeqBnConfig, "pfeiffer": SeqBnConfig, "parallel": ParBnConfig}
 SIZE = 6
@@ -63,11 +64,11 @@ def twins(mine: minipeft.PeftModel, other: nn.Module) -> tuple[dict, dict]:
 def assert_same(mine: minipeft.PeftModel, other: nn.Module, run=logits) -> None:
     """Logits and the gradient of every trained tensor, in float64."""
     our_trained, their_trained = twins(mine, other)
-    assert_equal(run(mine), run(other), 1e-12, "logits")
+    assert_close(run(mine), run(other), "logits")
     expected = slopes(run(other), their_trained)
     for where, slope in slopes(run(mine), our_trained).items():
         assert slope.any(), where
-        assert_equal(slope, expected[where], 1e-12, str(where))
+        assert_close(slope, expected[where], str(where))
 
 
 def slopes(answer: Tensor, trained: dict[tuple, nn.Parameter]) -> dict[tuple, Tensor]:

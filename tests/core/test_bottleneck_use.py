@@ -10,10 +10,11 @@ from torch import nn
 import minipeft
 from minipeft.methods.bottleneck import BottleneckLayer
 from minipeft.models.llama import Llama, LlamaConfig
+from tests.closeness import RTOL, assert_all_close, assert_close
 
 from .exchange import CONFIG
 from .models import HIDDEN, LAYERS, batch, build, logits, toy
-from .peers import assert_equal, gradients, scramble, trained_by_us
+from .peers import gradients, scramble, trained_by_us
 from .snapshots import assert_says, unchanged
 
 STYLES = ["houlsby", "pfeiffer", "parallel"]
@@ -85,7 +86,7 @@ def test_our_own_decoder_takes_the_same_adapter(style, tmp_path):
     assert sorted(usual.layers) == sorted(model.adapters["default"].layers)
     tokens = batch()["input_ids"]
     # transformers rounds its norms and rotary angles to float32, whatever the model's dtype.
-    assert_equal(own(tokens), model(tokens).logits, 1e-6, "ours")
+    assert_close(own(tokens), model(tokens).logits, "ours", rtol=RTOL[torch.float32])
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -143,8 +144,7 @@ def test_x_is_handed_over_and_never_kept(style):
     plain = {name: g.clone() for name, g in gradients(model, trained_by_us(model)).items()}
     model.base_model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
-    for name, gradient in gradients(model, trained_by_us(model)).items():
-        assert_equal(gradient, plain[name], 1e-12, name)
+    assert_all_close(gradients(model, trained_by_us(model)), plain)
     assert not held
 
 
@@ -168,7 +168,7 @@ def test_it_compiles_in_one_graph(style):
     tokens = batch()["input_ids"]
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     with torch.no_grad():
-        assert_equal(compiled(tokens), model(tokens), 1e-10, "compiled")
+        assert_close(compiled(tokens), model(tokens), "compiled")
 
 
 def test_beside_a_linear_layer():
@@ -180,7 +180,7 @@ def test_beside_a_linear_layer():
     assert isinstance(tuner, BottleneckLayer)
     inside = torch.relu(x @ tuner.adapter_down.weight.T + tuner.adapter_down.bias)
     change = inside @ tuner.adapter_up.weight.T + tuner.adapter_up.bias
-    assert_equal(layer(x), layer.base_layer(x) + 4 * change, 1e-12)
+    assert_close(layer(x), layer.base_layer(x) + 4 * change)
 
 
 BAD_OPTIONS = {

@@ -8,9 +8,10 @@ from torch.func import functional_call
 
 import minipeft
 from minipeft.core.linear import is_conv1d
+from tests.closeness import assert_all_close, assert_close
 
 from .models import FAMILIES, batch, build, logits
-from .peers import assert_equal, gradients, scramble, trained_by_us
+from .peers import gradients, scramble, trained_by_us
 from .snapshots import assert_unchanged, take
 
 LOUIZOS = {"concrete_lower": -0.1, "concrete_upper": 1.1, "temperature": 2 / 3}
@@ -88,12 +89,11 @@ def test_equals_the_formula_on_dense_weights(family, options, noisy):
     torch.manual_seed(3)
     expected, their_gradients = dense(model, family, noisy)
     torch.manual_seed(3)
-    assert_equal(logits(model), expected, 1e-10, "logits")
+    assert_close(logits(model), expected, "logits")
     torch.manual_seed(3)
     our_gradients = gradients(model, trained_by_us(model))
     assert our_gradients.keys() == their_gradients.keys()
-    for name, gradient in their_gradients.items():
-        assert_equal(our_gradients[name], gradient, 1e-10, name)
+    assert_all_close(our_gradients, their_gradients)
 
 
 @pytest.mark.parametrize("options", CASES.values(), ids=CASES.keys())
@@ -122,7 +122,7 @@ def test_the_penalty_is_lambda_times_the_expected_nonzeros_of_all_layers():
     model = adapted("bert", sparsity_penalty=0.25)
     tuners = model.adapters["default"].tuners.values()
     expected = sum(tuner.expected_nonzeros() for tuner in tuners)
-    assert_equal(model.penalty(), 0.25 * expected, 1e-9)
+    assert_close(model.penalty(), 0.25 * expected)
     model.penalty().backward()
     assert all(values.grad.gt(0).all() for tuner in tuners for values in alphas(tuner))
 
@@ -164,7 +164,7 @@ def test_training_finds_a_planted_sparse_difference():
         optimizer.zero_grad()
         (model(x) - y).pow(2).mean().backward()
         optimizer.step()
-    assert_equal(tuner.diff().detach(), base.truth, 1e-3)
+    assert_close(tuner.diff().detach(), base.truth, rtol=1e-3)
     assert model.get_nb_trainable_parameters()[0] == 5
 
 
@@ -187,10 +187,10 @@ def test_merged_equals_unmerged_and_unmerge_restores_exactly(family, pruned):
     answer, before = logits(model), take(model.eval())
     model.train()  # merging takes the gates without noise, whatever the mode
     model.merge_adapter(safe_merge=True)
-    assert_equal(logits(model.eval()), answer, 1e-12, "merged")
+    assert_close(logits(model.eval()), answer, "merged")
     model.unmerge_adapter()
     assert_unchanged(model, before)
-    assert_equal(logits(model.merge_and_unload()), answer, 1e-12, "merged for good")
+    assert_close(logits(model.merge_and_unload()), answer, "merged for good")
 
 
 @pytest.mark.parametrize("structured", [True, False])

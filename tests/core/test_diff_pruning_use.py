@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import minipeft
+from tests.closeness import RTOL, assert_close
 
 from .models import TOKENS, build, logits, toy
-from .peers import assert_equal, scramble, trained_by_us
+from .peers import scramble, trained_by_us
 from .snapshots import assert_says, unchanged
 
 TARGETS = {"target_modules": ["first", "second"]}
@@ -29,7 +30,7 @@ def test_compiles_without_a_graph_break(pruned):
         torch.manual_seed(3)
         answer = model(TOKENS)
         torch.manual_seed(3)
-        assert_equal(compiled(TOKENS), answer, 1e-6)
+        assert_close(compiled(TOKENS), answer)
 
 
 @pytest.mark.parametrize("pruned", [False, True])
@@ -49,7 +50,7 @@ def test_half_precision_and_autocast(pruned):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         answer = model(TOKENS)
     assert answer.dtype == torch.bfloat16
-    assert_equal(answer.float(), model(TOKENS), 0.1, "autocast")
+    assert_close(answer.float(), model(TOKENS), "autocast", rtol=RTOL[torch.bfloat16])
 
 
 def test_biases_beside_it():

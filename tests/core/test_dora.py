@@ -6,10 +6,11 @@ import torch
 
 import minipeft
 from minipeft.core.linear import shape_of
+from tests.closeness import assert_all_close, assert_close
 
 from .exchange import open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy
-from .peers import assert_equal, assert_same_model, gradients, quiet, scramble, trained_by_us, twins
+from .peers import assert_same_model, gradients, quiet, scramble, trained_by_us, twins
 from .snapshots import unchanged
 
 OPTIONS = {
@@ -28,7 +29,7 @@ def options(family: str, case: str = "plain") -> dict:
 
 @pytest.mark.parametrize("case", OPTIONS)
 def test_outputs_and_gradients_are_peft_s(family, case):
-    assert_same_model(twins(family, options(family, case)), 1e-10)
+    assert_same_model(twins(family, options(family, case)))
 
 
 def test_dropout_is_peft_s(family):
@@ -40,7 +41,7 @@ def test_dropout_is_peft_s(family):
     for model in (pair.ours, pair.theirs):
         torch.manual_seed(5)
         found.append(logits(model))
-    assert_equal(*found, 1e-10, "one draw")
+    assert_close(*found, "one draw")
 
 
 @pytest.mark.parametrize("adapter", ["default", "french"])
@@ -49,14 +50,13 @@ def test_files_go_both_ways(family, adapter, dtype, tmp_path):
     """In a bf16 base the adapter stays in 32 bits on both sides."""
     head = {"modules_to_save": [FAMILIES[family].head]}
     pair = twins(family, options(family) | head, dtype, adapter)
-    near = 1e-5 if dtype == torch.float32 else 0.1
     pair.ours.save_pretrained(tmp_path / "ours")
     pair.theirs.save_pretrained(tmp_path / "theirs")
     inside = "" if adapter == "default" else adapter
     opened = open_in_peft(build(family, dtype), tmp_path / "ours" / inside)
-    assert_equal(logits(opened), logits(pair.ours), near, "ours in peft")
+    assert_close(logits(opened), logits(pair.ours), "ours in peft")
     opened = minipeft.PeftModel.from_pretrained(build(family, dtype), tmp_path / "theirs" / inside)
-    assert_equal(logits(opened), logits(pair.theirs), near, "peft's here")
+    assert_close(logits(opened), logits(pair.theirs), "peft's here")
 
 
 def test_merging_is_peft_s_merge(family):
@@ -64,8 +64,7 @@ def test_merging_is_peft_s_merge(family):
     with quiet():
         theirs = pair.theirs.merge_and_unload().state_dict()
     ours = pair.ours.merge_and_unload().state_dict()
-    for name, values in ours.items():
-        assert_equal(values, theirs[name], 1e-10, name)
+    assert_all_close(ours, theirs)
 
 
 def test_m_starts_as_the_norm_of_each_output_s_weights(family):
@@ -75,7 +74,7 @@ def test_m_starts_as_the_norm_of_each_output_s_weights(family):
         rows = weight.T if layer.base_layer.__class__.__name__ == "Conv1D" else weight
         m = layer.tuner.lora_magnitude_vector
         assert m.shape == (shape_of(layer.base_layer)[0],)
-        assert_equal(m.detach(), torch.linalg.vector_norm(rows, dim=1), 1e-6, path)
+        assert_close(m.detach(), torch.linalg.vector_norm(rows, dim=1), path)
 
 
 def test_the_count_is_lora_s_and_one_for_each_output(family):
@@ -106,7 +105,7 @@ def test_the_norm_is_a_constant_on_the_way_back():
         y = x @ (scale[:, None] * whole).T + layer.base_layer.bias
         return torch.autograd.grad(y.sin().sum(), A)[0]
 
-    assert_equal(A.grad, dense(detached=True), 1e-12, "detached")
+    assert_close(A.grad, dense(detached=True), "detached")
     assert not torch.allclose(A.grad, dense(detached=False))
 
 
@@ -139,8 +138,7 @@ def test_training_beside_peft(family):
         for _ in range(4):
             gradients(model, values)
             optimizer.step()
-    for name, values in trained[0].items():
-        assert_equal(values.detach(), trained[1][name].detach(), 1e-8, name)
+    assert_all_close(*trained)
 
 
 def test_an_option_that_is_no_bool():

@@ -10,21 +10,17 @@ from hypothesis import strategies as st
 
 import minipeft
 from minipeft.core.layer import NotMergeable
+from tests.closeness import assert_all_close, assert_close
 
 from .every_method import APART, AWAY, CASES, MAKERS, adapted, config_for, trained
 from .models import batch, build, logits
-from .peers import assert_equal, gradients, scramble
+from .peers import gradients, scramble
 from .snapshots import assert_unchanged, take, unchanged
 
 every = pytest.mark.parametrize("method, family", CASES, ids=lambda value: value)
 merging = pytest.mark.parametrize(
     "method, family", [case for case in CASES if case[0] not in APART], ids=lambda value: value
 )
-
-
-def near(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Equal to 1e-5 of their size."""
-    return bool((one - other).norm() <= 1e-5 * other.norm())
 
 
 @every
@@ -56,13 +52,13 @@ def test_merged_is_unmerged_and_comes_back_exactly(method, family):
     model = adapted(method, family)
     before, answer = take(model), logits(model)
     errors = model.merge_adapter()
-    assert near(logits(model), answer)
+    assert_close(logits(model), answer)
     assert all(error == 0 for error in errors.values())  # in 32 bits nothing is rounded
     model.unmerge_adapter()
     assert_unchanged(model, before)
     assert torch.equal(logits(model), answer)
     released = model.merge_and_unload()
-    assert near(logits(released), answer)
+    assert_close(logits(released), answer)
     assert not any(isinstance(module, minipeft.AdaptedLinear) for module in released.modules())
 
 
@@ -135,8 +131,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(method, family):
         return
     torch.manual_seed(3)
     again = gradients(model, trained(model))
-    for name, gradient in plain.items():
-        assert_equal(again[name], gradient, 1e-10, name)
+    assert_all_close(again, plain)
 
 
 @every
@@ -162,12 +157,12 @@ def test_a_gpu_gives_the_processor_s_numbers(method, family):
     model.cuda().zero_grad()
     inputs = {name: value.cuda() for name, value in batch().items()}
     found = model(**inputs).logits
-    assert_equal(found.cpu().detach(), answer, 1e-8, method)
+    assert_close(found.cpu().detach(), answer, method)
     found.pow(2).mean().add(found.sin().mean()).backward()
     for name, value in trained(model).items():
         if name in expected:
-            assert_equal(value.grad.cpu(), expected[name], 1e-8, name)
-    assert_equal(logits(model.cpu()).detach(), answer, 1e-8, "back again")
+            assert_close(value.grad.cpu(), expected[name], name)
+    assert_close(logits(model.cpu()).detach(), answer, "back again")
 
 
 @pytest.mark.parametrize("method", MAKERS)
@@ -177,7 +172,7 @@ def test_it_compiles(method):
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
-        assert_equal(compiled(**batch()).logits, logits(model), 1e-10, method)
+        assert_close(compiled(**batch()).logits, logits(model), method)
 
 
 @settings(max_examples=10, deadline=None)
@@ -195,6 +190,6 @@ def test_merging_for_any_values(case, seed, scale):
     scramble(trained(model), seed)
     before, answer = take(model), logits(model)
     model.merge_adapter()
-    assert_equal(logits(model), answer, 1e-8 * max(1.0, answer.abs().max().item()), str(case))
+    assert_close(logits(model), answer, str(case))
     model.unmerge_adapter()
     assert_unchanged(model, before)

@@ -10,8 +10,7 @@ from minipeft.methods.dora import DoraLayer
 from minipeft.methods.fast import AddProduct, DenseProduct, direction, row_norms
 from minipeft.methods.lora import LoraLayer
 from minipeft.quant.linear4bit import Linear4bit
-
-from .peers import assert_equal
+from tests.closeness import assert_close
 
 IN, OUT, R, ALPHA = 24, 40, 3, 5
 SHAPES = {"vector": (IN,), "rows": (7, IN), "batch": (2, 5, IN), "four": (2, 3, 4, IN)}
@@ -133,9 +132,9 @@ def test_equal_to_the_equations(kind, base, shape, monkeypatch):
     outputs = [tuner(x, layer), plain(tuner, x, layer)]
     wanted = torch.randn_like(outputs[0])
     ours, theirs = (torch.autograd.grad(output, asked, wanted) for output in outputs)
-    assert_equal(*outputs, 1e-12, "output")
+    assert_close(*outputs, "output")
     for number, pair in enumerate(zip(ours, theirs, strict=True)):
-        assert_equal(*pair, 1e-11, f"gradient {number}")
+        assert_close(*pair, f"gradient {number}")
     fast = base in FAST and shape != "vector"
     assert bool(products) == (fast and kind is DoraLayer)
     assert bool(sums) == (fast and kind is LoraLayer)
@@ -172,9 +171,9 @@ def test_torch_func_differentiates_it(kind):
     tuner = tuner_on(kind, base)
     x = torch.randn(3, 4, IN, dtype=torch.float64)
     per_sample = torch.func.vmap(lambda sample: tuner(sample, base))(x)
-    assert_equal(per_sample, tuner(x, base), 1e-12)
+    assert_close(per_sample, tuner(x, base))
     theirs = torch.autograd.functional.jacobian(lambda x: plain(tuner, x, base).sum(), x)
-    assert_equal(torch.func.grad(lambda x: tuner(x, base).sum())(x), theirs, 1e-10)
+    assert_close(torch.func.grad(lambda x: tuner(x, base).sum())(x), theirs)
 
 
 @pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
@@ -187,7 +186,7 @@ def test_no_gradient_for_x_where_nobody_asks(kind):
     ours = torch.autograd.grad(tuner(x, base).square().sum(), trained)
     theirs = torch.autograd.grad(plain(tuner, x, base).square().sum(), trained)
     for pair in zip(ours, theirs, strict=True):
-        assert_equal(*pair, 1e-9)
+        assert_close(*pair)
 
 
 def test_the_sum_can_be_differentiated_twice():

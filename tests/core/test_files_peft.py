@@ -1,4 +1,4 @@
-"""Adapter folders go both ways between Hugging Face peft and minipeft, logits equal to 1e-5."""
+"""Adapter folders go both ways between Hugging Face peft and minipeft, with equal logits."""
 
 import copy
 import json
@@ -10,18 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import minipeft
+from tests.closeness import assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft, options_for
 from .models import FAMILIES, build, logits
-from .peers import (
-    assert_equal,
-    quiet,
-    scramble,
-    trained_by_peft,
-    trained_by_us,
-    twins,
-    wrap_theirs,
-)
+from .peers import quiet, scramble, trained_by_peft, trained_by_us, twins, wrap_theirs
 
 CASES = [
     *("plain", "all-linear", "rslora", "patterns", "regex", "biases of targets", "all biases"),
@@ -34,8 +27,8 @@ def test_ours_opens_in_peft(family, case, tmp_path):
     pair = twins(family, options_for(family, case), torch.float32)
     pair.ours.save_pretrained(tmp_path)
     theirs = open_in_peft(build(family), tmp_path)
-    assert_equal(logits(theirs), logits(pair.ours), 1e-5, "opened in peft")
-    assert_equal(logits(theirs), logits(pair.theirs), 1e-5, "peft's own")
+    assert_close(logits(theirs), logits(pair.ours), "opened in peft")
+    assert_close(logits(theirs), logits(pair.theirs), "peft's own")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -43,7 +36,7 @@ def test_theirs_opens_here(family, case, tmp_path):
     pair = twins(family, options_for(family, case), torch.float32)
     pair.theirs.save_pretrained(tmp_path)
     ours = minipeft.PeftModel.from_pretrained(build(family), tmp_path)
-    assert_equal(logits(ours.eval()), logits(pair.theirs), 1e-5, "opened here")
+    assert_close(logits(ours.eval()), logits(pair.theirs), "opened here")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -105,7 +98,7 @@ def test_a_classifier_takes_its_head_along(direction, tmp_path):
     else:
         pair.theirs.save_pretrained(tmp_path)
         opened = minipeft.PeftModel.from_pretrained(build("bert"), tmp_path)
-    assert_equal(logits(opened.eval()), logits(pair.theirs), 1e-5, direction)
+    assert_close(logits(opened.eval()), logits(pair.theirs), direction)
 
 
 def test_patterns_that_overlap_survive_the_file(family, tmp_path):
@@ -125,9 +118,9 @@ def test_patterns_that_overlap_survive_the_file(family, tmp_path):
         peft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
     pair.ours.save_pretrained(tmp_path / "ours")
     expected = logits(pair.theirs)
-    assert_equal(logits(open_in_peft(build(family), tmp_path / "ours")), expected, 1e-5, "peft")
+    assert_close(logits(open_in_peft(build(family), tmp_path / "ours")), expected, "peft")
     here = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "ours")
-    assert_equal(logits(here.eval()), expected, 1e-5, "here")
+    assert_close(logits(here.eval()), expected, "here")
 
 
 def test_a_file_of_peft_with_names_that_match_nothing(tmp_path):
@@ -144,7 +137,7 @@ def test_a_file_of_peft_with_names_that_match_nothing(tmp_path):
     with quiet():
         theirs.save_pretrained(tmp_path)
     ours = minipeft.PeftModel.from_pretrained(build("llama"), tmp_path)
-    assert_equal(logits(ours), logits(theirs), 1e-5, "opened here")
+    assert_close(logits(ours), logits(theirs), "opened here")
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
@@ -159,7 +152,7 @@ def test_half_precision_files(family, dtype, tmp_path):
         assert {v.dtype for v in load_file(tmp_path / side / WEIGHTS).values()} == {dtype}
         ours = minipeft.PeftModel.from_pretrained(build(family), tmp_path / side, is_trainable=True)
         theirs = peft.PeftModel.from_pretrained(build(family), tmp_path / side, is_trainable=True)
-        assert_equal(logits(ours.eval()), logits(theirs.eval()), 1e-5, side)
+        assert_close(logits(ours.eval()), logits(theirs.eval()), side)
         assert {v.dtype for v in trained_by_us(ours).values()} == {
             v.dtype for v in trained_by_peft(theirs).values()
         }
@@ -170,7 +163,7 @@ def test_a_bf16_base_reads_an_fp32_file(family, tmp_path):
     pair.theirs.save_pretrained(tmp_path)
     ours = minipeft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
     theirs = peft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path)
-    assert_equal(logits(ours.eval()), logits(theirs.eval()), 1e-5, "bf16 base")
+    assert_close(logits(ours.eval()), logits(theirs.eval()), "bf16 base")
 
 
 def test_a_rank_above_a_small_layer_opens_from_peft(tmp_path):
@@ -181,4 +174,4 @@ def test_a_rank_above_a_small_layer_opens_from_peft(tmp_path):
     theirs.save_pretrained(tmp_path)
     x = torch.randn(4, 6, dtype=torch.float64)
     ours = minipeft.PeftModel.from_pretrained(base, tmp_path)
-    assert torch.allclose(ours(x), theirs(x), atol=1e-6)
+    assert_close(ours(x), theirs(x))

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 import minipeft
+from tests.closeness import assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft, options_for
 from .models import build, logits
-from .peers import Twins, assert_equal, quiet, scramble, twins
+from .peers import Twins, quiet, scramble, twins
 
 
 @pytest.mark.parametrize("adapter", ["default", "french", "law-2_b"])
@@ -23,8 +24,8 @@ def test_other_names_live_in_subfolders(family, adapter, tmp_path):
     assert (ours / WEIGHTS).read_bytes()  # the same place in both
     in_peft = open_in_peft(build(family), ours, "any")
     here = minipeft.PeftModel.from_pretrained(build(family), theirs, adapter_name="other")
-    assert_equal(logits(in_peft), logits(pair.theirs), 1e-5, "opened in peft")
-    assert_equal(logits(here.eval()), logits(pair.theirs), 1e-5, "opened here")
+    assert_close(logits(in_peft), logits(pair.theirs), "opened in peft")
+    assert_close(logits(here.eval()), logits(pair.theirs), "opened here")
     assert here.active_adapter == "other"
 
 
@@ -61,7 +62,7 @@ def test_several_adapters_at_once(family, tmp_path):
             model.set_adapter(name)
         expected = logits(pair.theirs)
         for model in (pair.ours, opened.eval(), here.eval()):
-            assert_equal(logits(model), expected, 2e-5, name)
+            assert_close(logits(model), expected, name)
 
 
 def test_selected_adapters_alone_are_saved(tmp_path):

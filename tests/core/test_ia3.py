@@ -10,11 +10,11 @@ from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2Fo
 
 import minipeft
 from minipeft.methods import ia3
+from tests.closeness import assert_all_close, assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import FAMILIES, build, logits, toy
 from .peers import (
-    assert_equal,
     assert_same_model,
     our_targets,
     quiet,
@@ -62,7 +62,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_outputs_and_gradients_are_peft_s(family, case):
     pair = twins(family, options_for(family, case), config="IA3Config")
-    assert_same_model(pair, 1e-12)
+    assert_same_model(pair)
     assert pair.ours.get_nb_trainable_parameters() == pair.theirs.get_nb_trainable_parameters()
 
 
@@ -109,7 +109,7 @@ def test_16_bits_are_peft_s(family, setting):
     dtype = torch.bfloat16 if setting == "bfloat16 base" else torch.float32
     pair = twins(family, options_for(family, "the paper's"), dtype, config="IA3Config")
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=setting == "autocast"):
-        assert_equal(*pair.answers(), 0.0, setting)
+        assert_close(*pair.answers(), setting, rtol=0.0)
 
 
 def test_the_count_is_one_number_for_each_output_or_input(family):
@@ -129,12 +129,11 @@ def test_merging_is_peft_s(family, case):
     answer, before = logits(pair.ours), pair.ours.state_dict()
     before = {name: values.clone() for name, values in before.items()}
     pair.ours.merge_adapter()
-    assert_equal(logits(pair.ours), answer, 1e-12, "merged")
+    assert_close(logits(pair.ours), answer, "merged")
     pair.ours.unmerge_adapter()  # exactly, where peft divides: "can be inaccurate", it warns
     assert all(torch.equal(values, before[n]) for n, values in pair.ours.state_dict().items())
     ours, theirs = pair.ours.merge_and_unload(), pair.theirs.merge_and_unload()
-    for name, values in theirs.state_dict().items():
-        assert_equal(ours.state_dict()[name], values, 1e-12, name)
+    assert_all_close(ours.state_dict(), theirs.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -146,14 +145,14 @@ def test_folders_go_both_ways(family, case, adapter, tmp_path):
     pair.theirs.save_pretrained(tmp_path / "theirs")
     below = "" if adapter == "default" else adapter
     ours, theirs = tmp_path / "ours" / below, tmp_path / "theirs" / below
-    assert_equal(logits(open_in_peft(build(family), ours)), logits(pair.ours), 1e-5, "in peft")
+    assert_close(logits(open_in_peft(build(family), ours)), logits(pair.ours), "in peft")
     mine, other = load_file(ours / WEIGHTS), load_file(theirs / WEIGHTS)
     assert sorted(mine) == sorted(other)
     assert all(torch.equal(values, other[name]) for name, values in mine.items())
     unknown = json.loads((ours / CONFIG).read_text()).keys() - peft.IA3Config().to_dict().keys()
     assert not unknown
     opened = minipeft.PeftModel.from_pretrained(build(family), theirs)
-    assert_equal(logits(opened), logits(pair.theirs), 1e-5, "here")
+    assert_close(logits(opened), logits(pair.theirs), "here")
 
 
 def test_what_peft_cannot_open_again_opens_from_our_folder(tmp_path):
@@ -167,10 +166,10 @@ def test_what_peft_cannot_open_again_opens_from_our_folder(tmp_path):
     pair.theirs.save_pretrained(tmp_path / "theirs")
     assert raises_in_peft(lambda: open_in_peft(build("bert"), tmp_path / "theirs"))
     opened = minipeft.PeftModel.from_pretrained(build("bert"), tmp_path / "theirs")
-    assert_equal(logits(opened), logits(pair.theirs), 1e-5, "theirs here")
+    assert_close(logits(opened), logits(pair.theirs), "theirs here")
     pair.ours.save_pretrained(tmp_path / "ours")
     opened = open_in_peft(build("bert"), tmp_path / "ours")
-    assert_equal(logits(opened), logits(pair.theirs), 1e-5, "ours in peft")
+    assert_close(logits(opened), logits(pair.theirs), "ours in peft")
 
 
 def test_16_bit_tensors_of_a_file_are_widened(tmp_path):
@@ -181,14 +180,14 @@ def test_16_bit_tensors_of_a_file_are_widened(tmp_path):
     theirs = open_in_peft(build("gpt2"), tmp_path)
     ours = minipeft.PeftModel.from_pretrained(build("gpt2"), tmp_path, is_trainable=True)
     assert {values.dtype for values in trained_by_us(ours).values()} == {torch.float32}
-    assert_equal(logits(ours), logits(theirs), 1e-5, "bf16 file")
+    assert_close(logits(ours), logits(theirs), "bf16 file")
 
 
 def test_a_classifier_takes_its_head_along(tmp_path):
     pair = twins("bert", {"task_type": "SEQ_CLS"}, torch.float32, config="IA3Config")
     assert "classifier.weight" in trained_by_us(pair.ours)
     pair.ours.save_pretrained(tmp_path)
-    assert_equal(logits(open_in_peft(build("bert"), tmp_path)), logits(pair.ours), 1e-5, "peft")
+    assert_close(logits(open_in_peft(build("bert"), tmp_path)), logits(pair.ours), "peft")
 
 
 NOT_A_PART = {

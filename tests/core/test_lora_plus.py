@@ -5,9 +5,10 @@ import torch
 from peft.optimizers import create_loraplus_optimizer as peft_s
 
 import minipeft
+from tests.closeness import assert_all_close
 
 from .models import FAMILIES, toy
-from .peers import assert_equal, gradients, twins, wrap_ours
+from .peers import gradients, twins, wrap_ours
 from .snapshots import assert_says
 
 CASES = {
@@ -42,8 +43,7 @@ def test_groups_and_a_step_are_peft_s(family, case):
     ):
         gradients(model, values)
         optimizer.step()
-    for name, values in trained[0].items():
-        assert_equal(values.detach(), trained[1][name].detach(), 1e-8, name)
+    assert_all_close(*trained, rtol=1e-8)  # AdamW magnifies the noise of a gradient that is 0
 
 
 @pytest.mark.parametrize("name, value", [("lr", 0), ("lr", "fast"), ("loraplus_lr_ratio", -1)])

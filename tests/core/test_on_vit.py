@@ -7,17 +7,10 @@ from torch import Tensor, nn
 from transformers import ViTConfig, ViTForImageClassification
 
 import minipeft
+from tests.closeness import assert_all_close, assert_close
 
 from .exchange import open_in_peft
-from .peers import (
-    assert_equal,
-    copy_values,
-    scramble,
-    trained_by_peft,
-    trained_by_us,
-    wrap_ours,
-    wrap_theirs,
-)
+from .peers import copy_values, scramble, trained_by_peft, trained_by_us, wrap_ours, wrap_theirs
 
 METHODS = {
     "LoRA": ("LoraConfig", {"r": 3, "lora_alpha": 5}),
@@ -60,12 +53,12 @@ def wrapped(method: str) -> tuple[minipeft.PeftModel, peft.PeftModel]:
 @pytest.mark.parametrize("method", METHODS)
 def test_outputs_and_gradients_are_peft_s(method):
     ours, theirs = wrapped(method)
-    assert_equal(answer(ours), answer(theirs), 1e-10, "logits")
+    assert_close(answer(ours), answer(theirs), "logits")
     for model in (ours, theirs):
         answer(model).sin().sum().backward()
     expected = trained_by_peft(theirs)
-    for name, parameter in trained_by_us(ours).items():
-        assert_equal(parameter.grad, expected[name].grad, 1e-10, name)
+    mine = {name: parameter.grad for name, parameter in trained_by_us(ours).items()}
+    assert_all_close(mine, {name: expected[name].grad for name in mine})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -74,5 +67,5 @@ def test_files_go_both_ways(method, tmp_path):
     ours.save_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
     opened = minipeft.PeftModel.from_pretrained(vit(), tmp_path / "theirs")
-    assert_equal(answer(opened), answer(theirs), 1e-10, "opened here")
-    assert_equal(answer(open_in_peft(vit(), tmp_path / "ours")), answer(ours), 1e-10, "in peft")
+    assert_close(answer(opened), answer(theirs), "opened here")
+    assert_close(answer(open_in_peft(vit(), tmp_path / "ours")), answer(ours), "in peft")

@@ -9,11 +9,11 @@ import torch
 
 import minipeft
 from minipeft.core.linear import dense_weight
+from tests.closeness import assert_all_close, assert_close
 
 from .exchange import open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy
 from .peers import (
-    assert_equal,
     copy_values,
     gradients,
     scramble,
@@ -35,19 +35,14 @@ def pair_of(family: str, **more):
     return twins(family, options(family, **more), torch.float32, scrambled=False)
 
 
-def near(one: torch.Tensor, other: torch.Tensor, share: float = 2e-5) -> bool:
-    return bool((one - other).norm() <= share * other.norm())
-
-
 @pytest.mark.parametrize("more", [{}, {"use_rslora": True}], ids=["alpha / r", "rslora"])
 def test_the_start_is_peft_s(family, more):
     """A0 and B0 are the same; ours is the base bit for bit, where peft's is it to rounding."""
     pair = pair_of(family, **more)
     ours, theirs = pair.trained()
-    for name, values in ours.items():
-        assert_equal(values.detach(), theirs[name].detach(), 1e-5, name)
+    assert_all_close(ours, theirs)
     assert torch.equal(logits(pair.ours), logits(build(family)))
-    assert near(logits(pair.theirs), logits(build(family)))
+    assert_close(logits(pair.theirs), logits(build(family)))
 
 
 def test_a0_and_b0_are_the_best_approximation_of_their_rank():
@@ -58,8 +53,8 @@ def test_a0_and_b0_are_the_best_approximation_of_their_rank():
     A, B = tuner.lora_A.weight.detach(), tuner.lora_B.weight.detach()
     left = torch.linalg.svdvals(weight - tuner.scaling * B @ A)
     expected = torch.linalg.svdvals(weight)[3:]
-    assert_equal(left[: len(expected)], expected, 1e-5)
-    assert left[len(expected) :].max() < 1e-5
+    assert_close(left[: len(expected)], expected)
+    assert left[len(expected) :].max() < 1e-5 * expected.max()
 
 
 def test_outputs_and_gradients_are_peft_s(family):
@@ -68,10 +63,8 @@ def test_outputs_and_gradients_are_peft_s(family):
     ours, theirs = pair.trained()
     scramble(theirs)
     copy_values(theirs, ours)
-    assert near(*pair.answers())
-    mine, other = gradients(pair.ours, ours), gradients(pair.theirs, theirs)
-    for name, gradient in other.items():
-        assert near(mine[name], gradient, 1e-4), name
+    assert_close(*pair.answers())
+    assert_all_close(gradients(pair.ours, ours), gradients(pair.theirs, theirs), rtol=1e-4)
 
 
 def test_training_beside_peft(family):
@@ -82,7 +75,7 @@ def test_training_beside_peft(family):
         for _ in range(4):
             gradients(model, values)
             optimizer.step()
-    assert near(*pair.answers(), 1e-4)
+    assert_close(*pair.answers(), rtol=1e-4)
 
 
 def test_files_go_both_ways(family, tmp_path):
@@ -91,9 +84,9 @@ def test_files_go_both_ways(family, tmp_path):
         scramble(trained)
     pair.ours.save_pretrained(tmp_path / "ours")
     pair.theirs.save_pretrained(tmp_path / "theirs")
-    assert near(logits(open_in_peft(build(family), tmp_path / "ours")), logits(pair.ours))
+    assert_close(logits(open_in_peft(build(family), tmp_path / "ours")), logits(pair.ours))
     opened = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
-    assert near(logits(opened), logits(pair.theirs))
+    assert_close(logits(opened), logits(pair.theirs))
 
 
 def test_a_plain_lora_of_twice_the_rank_fits_the_base_itself(family, tmp_path):
@@ -106,7 +99,7 @@ def test_a_plain_lora_of_twice_the_rank_fits_the_base_itself(family, tmp_path):
     assert theirs.peft_config["default"].init_lora_weights is True
     shapes = {value.shape for name, value in trained_shapes(theirs) if "lora_A" in name}
     assert {shape[0] for shape in shapes} == {6}
-    assert near(logits(theirs), logits(model))
+    assert_close(logits(theirs), logits(model))
 
 
 def trained_shapes(model) -> list[tuple[str, torch.Tensor]]:
@@ -130,7 +123,7 @@ def test_dropout_leaves_the_residual_alone():
     residual = dense_weight(layer.base_layer) - tuner.scaling * tuner.start_B @ tuner.start_A
     update = tuner.scaling * tuner.lora_B.weight @ tuner.lora_A.weight
     expected = x @ residual.T + layer.base_layer.bias + dropped @ update.T
-    assert_equal(found, expected, 1e-5)
+    assert_close(found, expected)
 
 
 @pytest.mark.parametrize("bad, words", [

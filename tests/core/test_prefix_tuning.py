@@ -5,9 +5,10 @@ import torch
 from transformers import GPT2ForSequenceClassification, LlamaForSequenceClassification
 
 import minipeft
+from tests.closeness import assert_close
 
 from .models import VOCABULARY, batch, build, logits, toy
-from .peers import assert_equal, wrap_ours, wrap_theirs
+from .peers import wrap_ours, wrap_theirs
 from .prompts import N, options_of, own_llama, prompt_twins
 from .snapshots import unchanged
 
@@ -25,7 +26,7 @@ def test_a_row_holds_the_keys_and_values_of_each_layer():
     model = wrap_ours(base, {"num_virtual_tokens": N}, config="PrefixTuningConfig")
     with torch.no_grad():
         model.base_model.prompt_encoder.embedding.weight.copy_(rows.flatten(1))
-    assert_equal(model(tokens), whole, 1e-12)
+    assert_close(model(tokens), whole)
 
 
 def test_the_sizes_are_those_of_keys_and_values():
@@ -47,7 +48,7 @@ def test_a_start_at_zero_is_peft_s(projection):
         wrap(build("llama"), options, config="PrefixTuningConfig")
         for wrap in (wrap_ours, wrap_theirs)
     ]
-    assert_equal(*(logits(model.eval()) for model in models), 0.0)
+    assert_close(*(logits(model.eval()) for model in models), rtol=0.0)
     assert not models[0].base_model.prompt_encoder().any()
 
 
@@ -65,8 +66,8 @@ def test_a_classifier_finds_its_last_token(kind):
     inputs = {"input_ids": tokens * batch()["attention_mask"], "labels": torch.tensor([2, 0])}
     inputs["attention_mask"] = batch()["attention_mask"]
     answers = [model(**inputs) for model in pair]
-    assert_equal(answers[0].logits, answers[1].logits, 0.0, "logits")
-    assert_equal(answers[0].loss, answers[1].loss, 0.0, "loss")
+    assert_close(answers[0].logits, answers[1].logits, "logits", rtol=0.0)
+    assert_close(answers[0].loss, answers[1].loss, "loss", rtol=0.0)
 
 
 def test_gradient_checkpointing_of_transformers_is_refused(family):

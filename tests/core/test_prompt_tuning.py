@@ -14,9 +14,10 @@ from transformers import (
 )
 
 import minipeft
+from tests.closeness import assert_close
 
 from .models import batch, build, toy
-from .peers import assert_equal, quiet, wrap_ours, wrap_theirs
+from .peers import quiet, wrap_ours, wrap_theirs
 from .prompts import N, own_llama, words
 from .snapshots import unchanged
 
@@ -160,7 +161,7 @@ def test_modules_to_save_are_peft_s(tmp_path):
     ours.save_pretrained(tmp_path)
     with quiet():
         theirs = peft.PeftModel.from_pretrained(build("gpt2"), tmp_path).eval()
-    assert_equal(ours(**batch()).logits, theirs(**batch()).logits, 1e-5)
+    assert_close(ours(**batch()).logits, theirs(**batch()).logits)
 
 
 @pytest.mark.parametrize(
@@ -202,4 +203,4 @@ def test_labels_of_tokens_and_places_of_answers_move_with_the_text(kind, task, l
     types = torch.tensor([[0] * N + [1] * 7] * 2)
     with model.disable_adapter():
         plain = model(inputs_embeds=whole, attention_mask=mask, token_type_ids=types, **labels)
-    assert_equal(loss, plain.loss, 1e-6)
+    assert_close(loss, plain.loss)

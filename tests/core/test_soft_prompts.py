@@ -5,14 +5,10 @@ import torch
 
 import minipeft
 from minipeft.course.training import token_losses
+from tests.closeness import RTOL, assert_all_close, assert_close
 
 from .models import batch, build, logits
-from .peers import (
-    assert_equal,
-    gradients,
-    scramble,
-    trained_by_us,
-)
+from .peers import gradients, scramble, trained_by_us
 from .prompts import (
     CASES,
     KINDS,
@@ -33,15 +29,14 @@ def test_outputs_and_gradients_are_peft_s(family, case):
     pair = prompt_twins(family, case)
     our_trained, their_trained = pair.trained()
     answer, theirs = pair.answers()
-    assert_equal(answer, theirs, 1e-10, "logits")
+    assert_close(answer, theirs, "logits")
     places = answer.shape[1]
     assert family == "bert" or places == batch()["input_ids"].shape[1] + N * ("prefix" not in case)
     with pair.ours.disable_adapter():
         assert (logits(pair.ours) - answer[:, -7:]).abs().max() > 0.1  # the prompt says something
-    our_gradients = gradients(pair.ours, our_trained)
-    for name, gradient in gradients(pair.theirs, their_trained).items():
-        assert gradient.any(), name
-        assert_equal(our_gradients[name], gradient, 1e-10, name)
+    their_gradients = gradients(pair.theirs, their_trained)
+    assert all(gradient.any() for gradient in their_gradients.values())
+    assert_all_close(gradients(pair.ours, our_trained), their_gradients)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -57,10 +52,9 @@ def test_several_steps_of_training_are_peft_s(family, case):
             loss.backward()
             optimizer.step()
             losses.append(loss.detach())
-        assert_equal(*losses, 1e-10, "loss")
+        assert_close(*losses, "loss")
     ours, theirs = pair.trained()
-    for name, values in theirs.items():
-        assert_equal(ours[name], values, 1e-8, name)
+    assert_all_close(ours, theirs)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -70,13 +64,13 @@ def test_inputs_of_every_form(family, case):
     pair = prompt_twins(family, case)
     model, tokens = pair.ours, batch()["input_ids"]
     answer = model(tokens).logits
-    assert_equal(answer, pair.theirs(tokens).logits, 1e-10, "no mask")
+    assert_close(answer, pair.theirs(tokens).logits, "no mask")
     vectors = model.get_input_embeddings()(tokens)
     assert torch.equal(model(inputs_embeds=vectors).logits, answer)
     everything = torch.ones_like(tokens)
-    assert_equal(model(tokens, attention_mask=everything).logits, answer, 1e-10, "mask")
+    assert_close(model(tokens, attention_mask=everything).logits, answer, "mask")
     positions = torch.arange(7).expand(2, -1)
-    assert_equal(model(tokens, position_ids=positions).logits, answer, 1e-10, "positions")
+    assert_close(model(tokens, position_ids=positions).logits, answer, "positions")
     with pytest.raises(ValueError, match="input_ids"):
         model(attention_mask=everything)
     with pytest.raises(ValueError, match="attention_mask with a soft prompt"):
@@ -93,7 +87,7 @@ def test_the_loss_is_that_of_the_text(case):
     inputs["labels"][:, 0] = -100
     total, count = token_losses(model, inputs["input_ids"], inputs["labels"])
     del inputs["attention_mask"]
-    assert_equal(total / count, model(**inputs).loss, 1e-6, "loss")
+    assert_close(total / count, model(**inputs).loss, "loss")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,7 +95,8 @@ def test_our_own_llama_is_transformers_(case):
     """Equal but for the norm, which transformers computes in 32 bits even in a 64-bit model."""
     model, pair = own_prompt(case)
     inputs = batch()
-    assert_equal(model(**inputs)[:, -7:], pair.theirs(**inputs).logits[:, -7:], 1e-5, "logits")
+    answers = model(**inputs)[:, -7:], pair.theirs(**inputs).logits[:, -7:]
+    assert_close(*answers, "logits", rtol=RTOL[torch.float32])
     model(inputs["input_ids"], inputs["attention_mask"]).pow(2).mean().backward()
     assert all(values.grad.any() for values in trained_by_us(model).values())
 

@@ -7,10 +7,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import minipeft
+from tests.closeness import RTOL, assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import build, logits
-from .peers import assert_equal, quiet, scramble, trained_by_us, wrap_ours
+from .peers import quiet, scramble, trained_by_us, wrap_ours
 from .prompts import CASES, KINDS, N, options_of, prompt_twins
 from .snapshots import unchanged
 
@@ -23,11 +24,11 @@ def test_ours_opens_in_peft_and_theirs_here(family, case, tmp_path):
     pair.theirs.save_pretrained(tmp_path / "theirs")
     theirs = open_in_peft(build(family), tmp_path / "ours")
     ours = minipeft.PeftModel.from_pretrained(build(family), tmp_path / "theirs")
-    assert_equal(logits(theirs), logits(pair.ours), 1e-5, "opened in peft")
-    assert_equal(logits(ours), logits(pair.theirs), 1e-5, "opened here")
+    assert_close(logits(theirs), logits(pair.ours), "opened in peft")
+    assert_close(logits(ours), logits(pair.theirs), "opened here")
     assert not any(parameter.requires_grad for parameter in ours.parameters())
     ours.save_pretrained(tmp_path / "again")
-    assert_equal(logits(open_in_peft(build(family), tmp_path / "again")), logits(theirs), 1e-6)
+    assert_close(logits(open_in_peft(build(family), tmp_path / "again")), logits(theirs))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -39,7 +40,7 @@ def test_the_files_hold_the_same(family, case, tmp_path):
     assert sorted(ours) == sorted(theirs)
     for name, values in theirs.items():
         assert ours[name].dtype == values.dtype
-        assert_equal(ours[name], values, 1e-6, name)
+        assert_close(ours[name], values, name)
     mine, peft_s = (
         json.loads((tmp_path / side / CONFIG).read_text()) for side in ("ours", "theirs")
     )
@@ -62,9 +63,9 @@ def test_named_adapters_and_16_bits(case, tmp_path):
         save_file(half, file, metadata={"format": "pt"})
         ours = minipeft.PeftModel.from_pretrained(build("llama"), file.parent, "other")
         theirs = open_in_peft(build("llama"), file.parent, "other")
-        assert_equal(logits(ours), logits(theirs), 1e-5, side)
+        assert_close(logits(ours), logits(theirs), side)
         assert ours.base_model.prompt_encoder.embedding.weight.dtype == torch.float32
-        assert_equal(logits(ours), logits(pair.ours), 0.2, "but for the rounding")
+        assert_close(logits(ours), logits(pair.ours), "rounded", rtol=RTOL[torch.bfloat16])
 
 
 def test_half_a_base_makes_half_a_difference(family, tmp_path):
@@ -74,7 +75,7 @@ def test_half_a_base_makes_half_a_difference(family, tmp_path):
         pair.ours.save_pretrained(tmp_path / case)
         half = minipeft.PeftModel.from_pretrained(build(family, torch.bfloat16), tmp_path / case)
         theirs = open_in_peft(build(family, torch.bfloat16), tmp_path / case)
-        assert_equal(logits(half), logits(theirs), 0.0, case)
+        assert_close(logits(half), logits(theirs), case, rtol=0.0)
         half.save_pretrained(tmp_path / "again")
         before, after = (load_file(tmp_path / name / WEIGHTS) for name in (case, "again"))
         assert torch.equal(before["prompt_embeddings"], after["prompt_embeddings"])
@@ -87,7 +88,7 @@ def test_training_goes_on_from_a_file(family, case, tmp_path):
     pair.ours.save_pretrained(tmp_path)
     model = minipeft.PeftModel.from_pretrained(build(family), tmp_path, is_trainable=True)
     assert sorted(trained_by_us(model)) == sorted(trained_by_us(pair.ours))
-    assert_equal(logits(model), logits(pair.ours), 1e-6)
+    assert_close(logits(model), logits(pair.ours))
     logits(model).pow(2).mean().backward()
     assert model.base_model.prompt_encoder.embedding.weight.grad.any()
 
@@ -111,7 +112,7 @@ def test_dropout_of_the_encoder_is_not_baked_in(tmp_path):
     model.save_pretrained(tmp_path)
     assert model.base_model.prompt_encoder.training
     again = minipeft.PeftModel.from_pretrained(build("gpt2"), tmp_path)
-    assert_equal(logits(again), logits(model.eval()), 1e-6)
+    assert_close(logits(again), logits(model.eval()))
 
 
 def test_a_file_of_another_base_is_refused(tmp_path):

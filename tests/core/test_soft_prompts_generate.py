@@ -8,9 +8,10 @@ import torch
 import transformers
 
 from minipeft.models.llama import generate
+from tests.closeness import assert_close
 
 from .models import batch
-from .peers import assert_equal, quiet
+from .peers import quiet
 from .prompts import CASES, N, labelled, own_prompt, prompt_twins, words
 
 TOKENS = torch.tensor([[3, 9, 27, 1, 3, 9], [5, 25, 5, 25, 6, 30]])  # (batch, length)
@@ -92,7 +93,7 @@ def test_a_cache_that_holds_the_prompt_goes_on_in_pieces(case):
             assert cache.get_seq_length() == 4 + N
             seen = {"text": torch.ones(2, 6), "all": torch.ones(2, 6 + N), None: None}[masked]
             rest = model(TOKENS[:, 4:], past_key_values=cache, attention_mask=seen)
-            assert_equal(getattr(rest, "logits", rest), whole, 1e-6, str(masked))
+            assert_close(getattr(rest, "logits", rest), whole, str(masked))
 
 
 def said(model, family: str, caplog) -> set[str]:

@@ -10,19 +10,11 @@ from safetensors.torch import load_file, save_file
 
 import minipeft
 from minipeft.core.linear import shape_of
+from tests.closeness import RTOL, assert_all_close, assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
 from .models import FAMILIES, TOKENS, build, logits, toy
-from .peers import (
-    Twins,
-    assert_equal,
-    assert_same_model,
-    quiet,
-    scramble,
-    trained_by_us,
-    twins,
-    wrap_ours,
-)
+from .peers import Twins, assert_same_model, quiet, scramble, trained_by_us, twins, wrap_ours
 from .snapshots import assert_says, unchanged
 
 CASES = {
@@ -54,7 +46,7 @@ def test_outputs_gradients_projections_and_counts_are_peft_s(family, case):
     """
     pair = vera_twins(family, case)
     assert pair.ours.get_nb_trainable_parameters() == pair.theirs.get_nb_trainable_parameters()
-    assert_same_model(pair, 1e-10)
+    assert_same_model(pair)
     adapter = pair.ours.adapters["default"]
     for name in ("vera_A", "vera_B"):  # the same draw, bit for bit
         theirs = getattr(pair.theirs.base_model, name)["default"]
@@ -82,8 +74,8 @@ def test_files_go_both_ways(family, case, tmp_path):
         )
         in_peft = open_in_peft(build(family), ours)
     opened = minipeft.PeftModel.from_pretrained(build(family), theirs)
-    assert_equal(logits(in_peft), logits(pair.ours), 1e-5, "opened in peft")
-    assert_equal(logits(opened), logits(pair.theirs), 1e-5, "opened here")
+    assert_close(logits(in_peft), logits(pair.ours), "opened in peft")
+    assert_close(logits(opened), logits(pair.theirs), "opened here")
     written, expected = load_file(ours / WEIGHTS), load_file(theirs / WEIGHTS)
     torch.testing.assert_close(written, expected, rtol=0, atol=0)
     assert ("base_model.vera_A" in written) == (case != "no projections")
@@ -100,7 +92,7 @@ def test_excluded_modules_are_no_news_to_peft(family, tmp_path):
     scramble(trained_by_us(model))
     model.save_pretrained(tmp_path)
     assert "exclude_modules" not in json.loads((tmp_path / CONFIG).read_text())
-    assert_equal(logits(open_in_peft(build(family), tmp_path)), logits(model), 1e-5)
+    assert_close(logits(open_in_peft(build(family), tmp_path)), logits(model))
     again = minipeft.PeftModel.from_pretrained(build(family), tmp_path)
     assert torch.equal(logits(again), logits(model))
 
@@ -112,7 +104,7 @@ def test_a_file_in_bf16_opens_in_32_bits(tmp_path):
     opened = minipeft.PeftModel.from_pretrained(build("bert"), tmp_path)
     held = opened.adapters["default"].state_dict().values()
     assert {values.dtype for values in held} == {torch.float32}
-    assert_equal(logits(opened), logits(open_in_peft(build("bert"), tmp_path)), 1e-5)
+    assert_close(logits(opened), logits(open_in_peft(build("bert"), tmp_path)))
 
 
 def test_merging_is_peft_s_merge(family):
@@ -120,10 +112,9 @@ def test_merging_is_peft_s_merge(family):
     for tuner in pair.ours.adapters["default"].tuners.values():
         A, B = tuner.factors()  # (r, in), (out, r)
         weight = torch.randn(len(B), A.shape[1], dtype=A.dtype)
-        assert_equal(weight + B @ A, tuner.merged(weight), 1e-12, "factors")
+        assert_close(weight + B @ A, tuner.merged(weight), "factors")
     theirs = pair.theirs.merge_and_unload().state_dict()
-    for name, values in pair.ours.merge_and_unload().state_dict().items():
-        assert_equal(values, theirs[name], 1e-12, name)
+    assert_all_close(pair.ours.merge_and_unload().state_dict(), theirs)
 
 
 def several() -> minipeft.PeftModel:
@@ -176,7 +167,8 @@ def test_the_projections_move_with_the_model(dtype):
     for name, answer in answers(model).items():
         shared = model.adapters[name].shared
         assert shared.vera_A.dtype == shared.vera_B.dtype == answer.dtype == dtype
-        assert_equal(answer.float(), before[name], 0.02 * before[name].abs().max().item(), name)
+        rtol = max(RTOL[dtype], RTOL[torch.float32])  # `before` is in 32 bits
+        assert_close(answer, before[name].to(dtype), name, rtol=rtol)
 
 
 def test_a_16_bit_base_has_its_projections_in_32():
@@ -190,7 +182,7 @@ def test_mixed_batches_hold_vera_too():
     alone = answers(model)
     mixed = model(TOKENS, adapter_names=["two", "one"])
     expected = torch.stack([alone["two"][0], alone["one"][1]])
-    assert_equal(mixed, expected, 1e-5, "mixed")
+    assert_close(mixed, expected, "mixed")
 
 
 def test_attaching_leaves_the_global_generator_alone():

@@ -10,6 +10,7 @@ from torch import nn
 
 from minipeft import AdaLoraConfig, LoraConfig, get_peft_model
 from minipeft.course import History, evaluate, train
+from tests.closeness import assert_all_close
 
 VOCABULARY, LENGTH = 11, 7
 SGD = {"optimizer": torch.optim.SGD, "learning_rate": 0.5}
@@ -60,7 +61,7 @@ def plain_loss(model, ids, labels):
 def test_evaluate_is_the_mean_over_counted_tokens(model, batches):
     sums = [plain_loss(model, *batch) for batch in batches]
     wanted = sum(total.item() for total, _ in sums) / sum(count for _, count in sums)
-    assert evaluate(model, batches) == pytest.approx(wanted, rel=1e-6)
+    assert evaluate(model, batches) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_evaluate_leaves_modes_and_gradients_alone(model, batches):
@@ -88,7 +89,7 @@ def test_train_equals_a_loop_written_out(model, batches):
         losses.append((total / count).item())
     history = train(model, batches, steps=5, warmup=3, clip=0.2, **SGD)
     assert history.losses == pytest.approx(losses, rel=1e-5)
-    torch.testing.assert_close(dict(model.state_dict()), dict(twin.state_dict()))
+    assert_all_close(model.state_dict(), twin.state_dict())
 
 
 def test_default_optimizer_learns_and_counts(model, batches):
@@ -146,7 +147,7 @@ def test_a_method_s_penalty_is_minimized_but_not_counted_and_its_ranks_move(mode
         losses.append((total / count).item())
     history = train(adapted, batches, steps=6, warmup=0, decay=False, clip=math.inf, **SGD)
     assert history.losses == pytest.approx(losses, rel=1e-5)
-    torch.testing.assert_close(dict(adapted.state_dict()), dict(twin.state_dict()))
+    assert_all_close(adapted.state_dict(), twin.state_dict())
     assert adapted.peft_config["default"].rank_pattern["head.lora_E"].count(True) == 1
 
 
@@ -246,5 +247,5 @@ def test_loss_is_the_one_of_pytorch(model, batches):
     ids, labels = batches[2]
     logits = model(ids)[:, :-1].transpose(1, 2)  # (batch, vocabulary, length - 1)
     assert evaluate(model, [(ids, labels)]) == pytest.approx(
-        F.cross_entropy(logits, labels[:, 1:]).item(), rel=1e-6
+        F.cross_entropy(logits, labels[:, 1:]).item(), rel=1e-5
     )

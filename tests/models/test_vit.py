@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import minipeft
 from minipeft.models.vit import ViT, ViTConfig, load_pretrained
 from minipeft.models.vit_names import our_names
+from tests.closeness import assert_all_close, assert_close
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 DIGITS = {  # scikit-learn's: 8 x 8 pixels of one channel, cut into squares of 2 x 2
@@ -203,12 +204,12 @@ def test_lora_files_travel_both_ways(adapted, tmp_path):
     ours.save_pretrained(tmp_path / "ours")
     theirs.save_pretrained(tmp_path / "theirs")
     files = [load_file(tmp_path / who / "adapter_model.safetensors") for who in ("ours", "theirs")]
-    torch.testing.assert_close(*files)
+    assert_all_close(*files)
     expected = theirs(images()).logits
     opened = peft.PeftModel.from_pretrained(reference(), tmp_path / "ours").double().eval()
-    torch.testing.assert_close(opened(images()).logits, expected, atol=1e-6, rtol=1e-6)
+    assert_close(opened(images()).logits, expected)
     opened = minipeft.PeftModel.from_pretrained(ours_like(reference()), tmp_path / "theirs")
-    torch.testing.assert_close(opened(images()), expected, atol=1e-6, rtol=1e-6)
+    assert_close(opened(images()), expected)
 
 
 def test_published_count_of_vit_b_16():

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from minipeft.quant import Linear4bit
 from minipeft.quant.bnb_format import to_state
+from tests.closeness import assert_close
 from tests.core.snapshots import assert_says
 
 from .oracle import linear, linear4bit
@@ -137,7 +138,7 @@ def test_under_autocast_and_checkpointing():
         results = [forward_backward(layer, x) for layer in (ours, dense)]
     for mine, other in zip(*results, strict=True):
         assert mine.dtype == torch.float32  # that of x, as bitsandbytes gives it back
-        torch.testing.assert_close(mine, other.float())
+        assert_close(mine, other.float())
     again = forward_backward(lambda x: checkpoint(ours, x, use_reentrant=False), x)
     assert torch.equal(again[1], forward_backward(ours, x)[1])
 

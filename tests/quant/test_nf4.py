@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minipeft.quant import dequantize_nf4, quantize_nf4
 from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import DTYPES, NESTED_BLOCK_SIZE, dequantize, quantize
+from tests.closeness import assert_close
 
 from . import oracle
 
@@ -102,7 +103,7 @@ def test_any_block_size(shape, block_size, double_quant, seed):
     plain = torch.stack([flat[index == block].abs().max() for block in range(int(index[-1]) + 1)])
     distance = (flat / plain[index])[:, None] - ours.book.levels
     expected = ours.book.levels[distance.abs().argmin(dim=1)] * ours.absmax[index]
-    torch.testing.assert_close(dequantize_nf4(ours).flatten(), expected)
+    assert_close(dequantize_nf4(ours).flatten(), expected)
     if not double_quant:
         assert torch.equal(ours.absmax, plain)
 
@@ -157,7 +158,7 @@ def test_no_gradient_reaches_the_codes():
 
 @pytest.mark.parametrize(("rows", "double_quant"), [(64, False), (4096, True), (4096, False)])
 def test_it_knows_its_bytes(rows, double_quant):
-    """S50: 0.5 bits of constants per weight become 8/64 + 32/(64 * 256) = 0.127."""
+    """QLoRA, section 3: 0.5 bits of constants per weight become 8/64 + 32/(64 * 256) = 0.127."""
     ours = quantize_nf4(torch.randn(rows, 64), double_quant=double_quant)
     tensors = [ours.codes, ours.constants]
     if double_quant:

@@ -8,6 +8,7 @@ from torch import nn
 
 from minipeft.quant import PagedAdamW
 from minipeft.quant.pages import Pages
+from tests.closeness import assert_close
 from tests.core.snapshots import assert_says
 
 SMALLEST_PAGED = 100_000  # as in bitsandbytes
@@ -170,7 +171,7 @@ def test_closure_and_transposed_parameters():
             return loss
 
         before = parameter.detach().square().sum()
-        torch.testing.assert_close(optimizer.step(closure).detach(), before)
+        assert_close(optimizer.step(closure).detach(), before)
     assert torch.equal(ours, theirs)
 
 

@@ -5,8 +5,9 @@ import torch
 
 import minipeft
 from minipeft.quant import Linear4bit
+from tests.closeness import assert_close
 from tests.core.every_method import MAKERS, trained
-from tests.core.peers import assert_equal, scramble
+from tests.core.peers import scramble
 from tests.core.snapshots import assert_says, unchanged
 
 from .bases import DEVICES, LINEAR, in_bitsandbytes, in_ours, llama, logits, loss, undone
@@ -41,10 +42,10 @@ def test_loss_and_gradients_are_those_on_any_base(method, device):
     moved = [name for name, gradient in gradients.items() if gradient is not None]
     assert moved
     for other, theirs in others:
-        assert_equal(value, other, 1e-6, "loss")
+        assert_close(value, other, "loss")
         assert theirs.keys() == gradients.keys()
         for name in moved:
-            assert_equal(gradients[name], theirs[name], 1e-6, name)
+            assert_close(gradients[name], theirs[name], name)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -7,18 +7,14 @@ from torch import nn
 
 import minipeft
 from minipeft.models.llama import Llama, LlamaConfig
-from tests.core.peers import (
-    assert_equal,
-    copy_values,
-    scramble,
-    trained_by_peft,
-    trained_by_us,
-)
+from tests.closeness import assert_all_close, assert_close
+from tests.core.peers import copy_values, scramble, trained_by_peft, trained_by_us
 from tests.core.snapshots import assert_says, unchanged
 
 from .bases import DEVICES, LINEAR, in_bitsandbytes, in_ours, llama, logits, loss, undone
 
 OPTIONS = {"r": 4, "lora_alpha": 8, "target_modules": LINEAR}
+ADAMW = 2e-4  # where a gradient is small, its rounding is a large part of AdamW's step
 STEPS = 4
 
 
@@ -57,17 +53,16 @@ def test_training_beside_peft_on_bitsandbytes(device, double_quant):
     optimizers = [torch.optim.AdamW(side.values(), lr=1e-3) for side in (mine, other)]
     for step in range(STEPS):
         values = [loss(model) for model in (ours, theirs)]
-        assert_equal(*values, 1e-5, f"loss of step {step}")
+        assert_close(*values, f"loss of step {step}")
         for value, optimizer in zip(values, optimizers, strict=True):
             optimizer.zero_grad()
             value.backward()
-        for name, parameter in other.items():
-            assert_equal(mine[name].grad, parameter.grad, 1e-5, name)
+        slopes = ({n: p.grad for n, p in side.items()} for side in (mine, other))
+        assert_all_close(*slopes, rtol=ADAMW)
         for optimizer in optimizers:
             optimizer.step()
-        for name, parameter in other.items():
-            assert_equal(mine[name], parameter, 1e-5, name)
-    assert_equal(logits(ours), logits(theirs), 2e-5)  # they add up the differences of all layers
+        assert_all_close(mine, other, rtol=ADAMW)
+    assert_close(logits(ours), logits(theirs))
     for name, values in frozen(ours).items():
         assert torch.equal(values, before[name]), name
 

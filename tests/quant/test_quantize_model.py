@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 import minipeft
 from minipeft.core.linear import dense_weight, is_linear
 from minipeft.quant import Linear4bit, quantize_nf4
+from tests.closeness import assert_close
 from tests.core import models
 from tests.core.every_method import MAKERS
 from tests.core.models import FAMILIES
@@ -44,7 +45,7 @@ def test_every_linear_layer_but_the_head(family, double_quant, device):
         assert torch.equal(layer.weight, weight.codes), path
         assert torch.equal(layer.bias, own.bias) if layer.bias is not None else own.bias is None
         dense_weight(own).copy_(layer.dequantize())
-    torch.testing.assert_close(answer(model), answer(dense), atol=1e-5, rtol=1e-5)
+    assert_close(answer(model), answer(dense))
 
 
 def answer(model):

@@ -11,6 +11,7 @@ from torch import nn
 import minipeft
 from minipeft.models.llama import Llama, LlamaConfig, load_pretrained
 from minipeft.quant import Linear4bit
+from tests.closeness import assert_close
 from tests.core.snapshots import assert_says
 
 from .bases import TOKENS, in_bitsandbytes, llama, logits
@@ -110,7 +111,7 @@ def test_transformers_opens_in_ours(tmp_path, own, double_quant):
     assert_same_state(ours, theirs)
     assert isinstance(ours.model.layers[0].mlp.up_proj, Linear4bit)
     if own:  # transformers' rotary frequencies are still on the meta device
-        torch.testing.assert_close(ours(TOKENS), logits(theirs), atol=1e-5, rtol=1e-5)
+        assert_close(ours(TOKENS), logits(theirs))
 
 
 def broken(folder, edit):
