@@ -28,20 +28,20 @@ matplotlib and ipywidgets are imported when first used, so that `load_base` stay
 
 from importlib import import_module
 
-from .colors import COLORS
-from .history import History
-from .predictions import Prediction, load_predictions, predict, reveal
-from .quiz import Question, quiz
-from .start import Machine, start
-from .training import evaluate, train
+from .lab.colors import COLORS
+from .lab.history import History
+from .lab.predict import Prediction, load_predictions, predict, reveal
+from .lab.quiz import Question, quiz
+from .lab.start import Machine, start
+from .lab.train import evaluate, train
 
 # Functions that need matplotlib: looked up when first asked for.
 _LATER = {
-    "figure": "figures",
-    "label_lines": "figures",
-    "use_style": "figures",
-    "plt": "figures",
-    "explore": "widgets",
+    "figure": "lab.figure",
+    "label_lines": "lab.figure",
+    "use_style": "lab.figure",
+    "plt": "lab.figure",
+    "explore": "lab.explore",
 }
 
 __all__ = [

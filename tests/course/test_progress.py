@@ -2,8 +2,9 @@
 
 import pytest
 
-from minipeft.course import History, progress
-from minipeft.course.progress import Progress
+from minipeft.course import History
+from minipeft.course.lab import progress
+from minipeft.course.lab.progress import Progress
 
 
 class Handle:

@@ -1,8 +1,8 @@
 import pytest
 
 from minipeft.course import Question, quiz
-from minipeft.course.quiz import QuestionView
-from minipeft.course.screen import in_kernel, watched
+from minipeft.course.lab.quiz import QuestionView
+from minipeft.course.lab.screen import in_kernel, watched
 
 RIGHT = Question(
     "Is B = 0 < A?",

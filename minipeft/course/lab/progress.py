@@ -46,7 +46,7 @@ class Progress:
     def _draw(self) -> None:
         from IPython.display import display
 
-        from .figures import png
+        from .figure import png
         from .loss_picture import loss_picture
 
         bundle = {

@@ -6,7 +6,8 @@ import sys
 import pytest
 import torch
 
-from minipeft.course import load_predictions, predict, predictions, reveal
+from minipeft.course import load_predictions, predict, reveal
+from minipeft.course.lab import predict as predictions
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minipeft.course import lexicon
-from minipeft.course.grammar import Document, Draw, documents
-from minipeft.course.stories import story
+from minipeft.course.world import lexicon
+from minipeft.course.world.grammar import Document, Draw, documents
+from minipeft.course.world.stories import story
 from minipeft.errors import nearest
 
 KINDS = {  # how often a document is of each kind

@@ -5,7 +5,7 @@ hue and differ in lightness. Label lines directly as well: colour is never the o
 Source: M. Okabe and K. Ito, "Color Universal Design" (2008).
 """
 
-from ..errors import nearest
+from ...errors import nearest
 
 _COLORS = {
     # the base, full fine-tuning, and what nothing can beat

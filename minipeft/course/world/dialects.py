@@ -9,10 +9,10 @@ import random
 import re
 from collections.abc import Callable
 
-from minipeft.course import lexicon
-from minipeft.course.grammar import Draw
-from minipeft.course.stories import story
-from minipeft.course.world import World, instruction, new_people
+from minipeft.course.world import lexicon
+from minipeft.course.world.facts import World, instruction, new_people
+from minipeft.course.world.grammar import Draw
+from minipeft.course.world.stories import story
 
 Writer = Callable[[Draw], str]
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .batches import IGNORED
+from ..batches import IGNORED
 from .history import History
 from .optimizers import Schedule, optimizer_for
 from .progress import Progress

@@ -1,7 +1,15 @@
 """The world's stories: two to four plain sentences that use its facts."""
 
-from minipeft.course.grammar import Draw
-from minipeft.course.lexicon import COLOURS, ENDINGS, FEELINGS, FOODS, NUMBERS, OPENINGS, PLACES
+from minipeft.course.world.grammar import Draw
+from minipeft.course.world.lexicon import (
+    COLOURS,
+    ENDINGS,
+    FEELINGS,
+    FOODS,
+    NUMBERS,
+    OPENINGS,
+    PLACES,
+)
 
 
 def story(draw: Draw, people: list, towns: list[str]) -> str:

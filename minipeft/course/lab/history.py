@@ -64,7 +64,7 @@ class History:
             floor: the smallest loss possible, in nats per token, as a dotted line.
             others: further histories by method, as in `full=other_history`.
         """
-        from .figures import figure
+        from .figure import figure
         from .loss_picture import loss_picture
 
         histories = {method: self, **others}
@@ -73,7 +73,7 @@ class History:
 
     def save(self, path) -> None:
         """Write the history as JSON, whole or not at all."""
-        from ..atomic import atomic_write
+        from ...atomic import atomic_write
 
         atomic_write(Path(path), json.dumps(asdict(self), indent=1).encode())
 

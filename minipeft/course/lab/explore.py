@@ -5,7 +5,7 @@ import html
 import inspect
 import math
 
-from .figures import caption, digest, png
+from .figure import caption, digest, png
 from .screen import show_widget, watched
 
 

@@ -1,6 +1,6 @@
 """The loss curve, drawn the same way wherever it appears."""
 
-from .figures import COLORS, label_lines, plt
+from .figure import COLORS, label_lines, plt
 
 
 def loss_picture(histories: dict, floor: float | None = None, width=6.4, height=3.4):

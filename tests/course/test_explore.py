@@ -2,7 +2,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from minipeft.course import explore
-from minipeft.course.widgets import Explorer
+from minipeft.course.lab.explore import Explorer
 
 
 def draw(r=8, alpha=16.0, kind="a", on=True):
@@ -133,7 +133,7 @@ def test_missing_words_are_refused(shown):
 
 
 def test_a_person_reads_the_words_in_the_widget_alone(shown, capsys, monkeypatch):
-    monkeypatch.setattr("minipeft.course.widgets.watched", lambda: True)
+    monkeypatch.setattr("minipeft.course.lab.explore.watched", lambda: True)
     explore(draw, **SLIDERS)
     assert len(shown.bundles) == 1
     assert capsys.readouterr().out == ""
