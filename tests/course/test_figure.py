@@ -10,6 +10,7 @@ from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from minipeft.course import COLORS, History, figure, label_lines
+from minipeft.course.lab.numerals import rounded
 
 ALT = "A line that rises from one to three."
 
@@ -20,17 +21,23 @@ def line(*y):
     return fig, ax
 
 
-def test_picture_caption_and_digest(shown, capsys):
+def test_picture_caption_and_digest(shown):
     fig, _ = line(1, 2, 3)
     figure(fig, alt=ALT, data={"loss": [1.0, 2.5, 3.0], "floor": 0.1234})
-    (bundle, metadata), *rest = shown.bundles
-    assert not rest
-    assert bundle["image/png"].startswith(b"\x89PNG")
+    (picture, metadata), (words, _) = shown.bundles
+    assert picture["image/png"].startswith(b"\x89PNG")
     assert metadata == {"image/png": {"alt": ALT}}
-    assert capsys.readouterr().out == (
-        f"Figure: {ALT}\n  loss   n 3, first 1, last 3, min 1, max 3, mean 2.17\n  floor  0.123\n"
-    )
+    numbers = "  loss   n 3, first 1.00, last 3.00, min 1.00, max 3.00, mean 2.17\n  floor  0.123"
+    assert words["text/plain"] == f"Figure: {ALT}\n{numbers}"
     assert not plt.fignum_exists(fig.number)
+
+
+def test_the_caption_is_prose_and_the_digest_is_folded(shown):
+    figure(line(1)[0], alt="A line where x < 1 & y is one.", data={"a<b": [1]})
+    page = shown.bundles[1][0]["text/html"]
+    before, folded = page.split("<details>")
+    assert "Figure: A line where x &lt; 1 &amp; y is one." in before
+    assert "white-space: normal" in before and "a&lt;b" in folded and "a<b" not in page
 
 
 def test_nbconvert_shows_the_alt_text(shown):
@@ -54,9 +61,34 @@ def test_nbconvert_shows_the_alt_text(shown):
         torch.arange(1, 5, dtype=torch.bfloat16),
     ],
 )
-def test_numbers_of_every_kind(shown, capsys, numbers):
+def test_numbers_of_every_kind(shown, numbers):
     figure(line(1)[0], alt=ALT, data={"x": numbers})
-    assert "n 4, first 1, last 4, min 1, max 4, mean 2.50" in capsys.readouterr().out
+    whole = "n 4, first 1, last 4, min 1, max 4, mean 2.50"
+    measured = "n 4, first 1.00, last 4.00, min 1.00, max 4.00, mean 2.50"
+    is_float = hasattr(numbers, "is_floating_point") and numbers.is_floating_point()
+    assert (measured if is_float else whole) in shown.bundles[1][0]["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (100.0, "100.0"),
+        (99.96, "100.0"),
+        (99.94, "99.9"),
+        (1.0, "1.00"),
+        (0.99999, "1.00"),
+        (100, "100"),
+        (108_544, "108,544"),
+        (np.int64(7), "7"),
+        (0.0, "0"),
+        (-0.0, "0"),
+        (0.00123, "0.00123"),
+        (1.5e-7, "1.50e-07"),
+        (2.5e7, "2.50e+07"),
+    ],
+)
+def test_the_kind_of_number_decides_how_it_is_written(value, written):
+    assert rounded(value) == written
 
 
 @pytest.mark.parametrize(
@@ -72,17 +104,16 @@ def test_numbers_of_every_kind(shown, capsys, numbers):
         (ALT, {"x": "text"}, "'x' is not a list of numbers"),
     ],
 )
-def test_bad_input_shows_nothing(shown, capsys, alt, data, says):
+def test_bad_input_shows_nothing(shown, alt, data, says):
     with pytest.raises(ValueError, match=says):
         figure(line(1, 2)[0], alt=alt, data=data)
     assert shown.bundles == []
-    assert capsys.readouterr().out == ""
 
 
 def test_the_same_figure_has_the_same_bytes(shown):
     for _ in range(2):
         figure(line(1, 2)[0], alt=ALT, data={"x": [1]})
-    assert shown.bundles[0] == shown.bundles[1]
+    assert shown.bundles[:2] == shown.bundles[2:]
 
 
 def test_labels_stand_at_the_line_ends_and_apart():
@@ -104,11 +135,11 @@ def test_unknown_colour_names_the_nearest():
         COLORS["lorra"]
 
 
-def test_history_draws_itself(shown, capsys):
+def test_history_draws_itself(shown):
     run = History(losses=[3.0, 2.0, 1.0])
     run.plot(alt=ALT, method="lora", full=run, floor=0.5)
-    assert len(shown.bundles) == 1
-    assert capsys.readouterr().out.count("n 3, first 3, last 1") == 2
+    assert len(shown.bundles) == 2
+    assert shown.bundles[1][0]["text/plain"].count("n 3, first 3.00, last 1.00") == 2
 
 
 def test_matplotlib_and_widgets_wait_until_they_are_needed():

@@ -22,9 +22,9 @@ def test_guess_then_answer(capsys):
     predict("03-loss", 2.0, confidence=0.8, unit="nats")
     reveal("03-loss", torch.tensor(2.5))
     assert capsys.readouterr().out == (
-        "Your prediction: 2 nats (80% sure)\n"
+        "Your prediction: 2.00 nats (80% sure)\n"
         "Answer:          2.50 nats\n"
-        "Your prediction: 2 nats, 20% too small\n"
+        "Your prediction: 2.00 nats, 20% too small\n"
     )
 
 
@@ -44,13 +44,40 @@ def test_no_prediction_is_answered_kindly(capsys):
     assert load_predictions() == []
 
 
+@pytest.mark.parametrize("none_again", [False, True])
+def test_none_then_a_guess_then_the_answer(capsys, none_again):
+    predict("03-loss", guess=None, example=9.0, unit="nats")
+    predict("03-loss", guess=3.0, example=9.0, unit="nats")
+    if none_again:  # the cell was run again with its None back
+        predict("03-loss", guess=None, example=9.0, unit="nats")
+    reveal("03-loss", 3.1)
+    assert capsys.readouterr().out.endswith("Your prediction: 3.00 nats, close enough\n")
+    assert [(p.guess, p.truth) for p in load_predictions()] == [(3.0, 3.1)]
+
+
+@pytest.mark.parametrize(
+    ("guess", "truth", "says"),
+    [(90, 51, "39 percentage points too large"), (40.0, 51.5, "11.5 percentage points too small")],
+)
+def test_per_cents_differ_by_percentage_points(capsys, guess, truth, says):
+    predict("share", guess, unit="%")
+    reveal("share", truth)
+    assert says in capsys.readouterr().out
+
+
+def test_a_guess_may_be_a_tensor_of_one_number(capsys):
+    predict("loss", torch.tensor(2.5))
+    reveal("loss", 2.5)
+    assert "2.50, right" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("guess", "truth", "says"),
     [
         (5, 5, "right"),
         (100, 105.0, "close enough"),
         (50, 105.0, "2.10 times too small"),
-        (1000, 100, "10 times too large"),
+        (1000, 100, "10.0 times too large"),
         (0, 5, "off by 5"),
         (-1.5, 5.0, "off by 6.50"),
         (150, 100, "50% too large"),
@@ -117,7 +144,8 @@ def test_written_lines_are_plain_json(home):
     ("wrong", "says"),
     [
         ({"guess": float("nan")}, "guess=nan"),
-        ({"guess": [1, 2]}, r"guess=\[1, 2\]"),
+        ({"guess": torch.ones(2)}, "guess is a Tensor.*use quotes, as in guess=.A."),
+        ({"guess": [1, 2]}, r"guess is a list.*use quotes"),
         ({"guess": 1, "confidence": 80}, "confidence=80.*0.8"),
         ({"guess": 1, "confidence": -0.1}, "confidence=-0.1"),
     ],

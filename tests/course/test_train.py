@@ -10,6 +10,7 @@ from torch import nn
 
 from minipeft import AdaLoraConfig, LoraConfig, get_peft_model
 from minipeft.course import History, evaluate, train
+from minipeft.course.lab.history import Interrupted
 
 VOCABULARY, LENGTH = 11, 7
 SGD = {"optimizer": torch.optim.SGD, "learning_rate": 0.5}
@@ -248,3 +249,18 @@ def test_loss_is_the_one_of_pytorch(model, batches):
     assert evaluate(model, [(ids, labels)]) == pytest.approx(
         F.cross_entropy(logits, labels[:, 1:]).item(), rel=1e-6
     )
+
+
+def test_an_interrupted_run_is_kept_and_leaves_the_model_usable(model, batches):
+    class Stopping:
+        def __iter__(self):
+            yield from batches[:2]
+            raise KeyboardInterrupt
+
+    model.eval()
+    with pytest.raises(Interrupted, match=r"Stopped: 2 steps.*History\.latest") as stopped:
+        train(model, Stopping(), steps=10)
+    assert History.latest.steps == 2
+    assert len(stopped.value._render_traceback_()) == 1
+    assert not model.training
+    assert all(p.grad is None for p in model.parameters())

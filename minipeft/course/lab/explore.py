@@ -1,12 +1,26 @@
-"""`explore`: a figure with sliders, and beside it the same figure for paper and GitHub."""
+"""`explore`: a figure with sliders, and the same figure for paper, GitHub and the next morning.
+
+Three outputs: a picture, its words, and the widget with a picture and words of its own. JupyterLab
+shows the widget in place of the first two as long as a kernel drives it. Where none does (a lesson
+opened again, a page on the web), the widget is hidden, since all it could say is "model not found",
+and the picture is what is left. So do the rules in TWIN; where pages drop them, as GitHub does, no
+widget is shown at all.
+"""
 
 import base64
 import html
 import inspect
 import math
 
-from .figure import caption, digest, png
-from .screen import show_widget, watched
+from .figure import caption, digest, png, show_picture, words, words_html
+from .screen import show, watched
+
+CHILD = ".jp-OutputArea-child"
+TWIN = f"""<style>
+{CHILD}:has(.minipeft-twin) + {CHILD}:not(:has(.minipeft-live)),
+.jp-OutputArea:has(.minipeft-live) > {CHILD}:has(.minipeft-twin),
+.jp-OutputArea:has(.minipeft-live) > {CHILD}:has(+ {CHILD} .minipeft-twin) {{ display: none; }}
+</style>"""
 
 
 def explore(function, **sliders) -> None:
@@ -24,7 +38,7 @@ def explore(function, **sliders) -> None:
             True or False: a box to tick.
 
     Where nobody watches (tests, `make notebooks`), both ends of each slider are tried, so that
-    an error that waits there shows up early.
+    an error that waits there shows up early, and the picture is shown alone.
 
     Raises:
         ValueError: a slider that the function has no argument for, or a malformed range.
@@ -32,9 +46,9 @@ def explore(function, **sliders) -> None:
     explorer = Explorer(function, sliders)
     if not watched():
         explorer.try_ends()
-    explorer.show()
-    if not watched():  # a person reads the same, and follows it, inside the widget
-        explorer.print_words()
+    explorer.show_twin()
+    if watched():
+        explorer.show()
 
 
 class Explorer:
@@ -56,17 +70,24 @@ class Explorer:
         for control in self.controls.values():
             control.observe(self._redraw, names="value")
         self.widget = ipywidgets.VBox([*self.controls.values(), self.picture, self.words])
+        self.widget.add_class("minipeft-live")
 
     def show(self) -> None:
-        """Display the widget and, as the same output, its twin: the picture at the start."""
-        names = ", ".join(self.controls)
-        twin = {"image/png": self.png, "text/plain": f"Interactive figure: move {names}."}
-        show_widget(self.widget, twin, metadata={"image/png": {"alt": self.alt}})
+        """Display the widget."""
+        from IPython.display import display
 
-    def print_words(self) -> None:
-        """Print the twin's caption and digest."""
+        display(self.widget)
+
+    def show_twin(self) -> None:
+        """Display the picture and the words as they are at the start."""
         where = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
-        print(f"{caption(self.alt)}\nAt {where}:\n{digest(self.data)}")
+        twin = words(self.alt, self.data, where)
+        hint = f"Run this cell to move {' and '.join(self.controls)}."
+        twin["text/html"] += f'<p class="minipeft-twin">{html.escape(hint)}</p>'
+        if watched():
+            twin["text/html"] += TWIN
+        show_picture(self.png, self.alt)
+        show(twin)
 
     def try_ends(self) -> None:
         """Draw with each control at its first and last position, the others at their start."""
@@ -91,8 +112,11 @@ class Explorer:
     def _show_drawing(self, picture: bytes, alt: str, data: dict) -> None:
         source = base64.b64encode(picture).decode()
         text = html.escape(alt, quote=True)
-        self.picture.value = f'<img alt="{text}" src="data:image/png;base64,{source}">'
-        self.words.value = f'<p aria-live="polite">{text}</p><pre>{html.escape(digest(data))}</pre>'
+        style = "max-width: 100%; height: auto"
+        self.picture.value = (
+            f'<img alt="{text}" style="{style}" src="data:image/png;base64,{source}">'
+        )
+        self.words.value = f'<div aria-live="polite">{words_html(alt, digest(data))}</div>'
 
 
 def _starts(function, sliders: dict) -> dict:

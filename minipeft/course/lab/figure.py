@@ -1,11 +1,12 @@
 """`figure`: pictures with words. Each has alt text and a digest of its data.
 
 JupyterLab gives an output image no alt attribute; nbconvert's classic pages read one from the
-output's metadata. So the text goes there, and is printed under the picture as well. The digest
+output's metadata. So the text goes there, and stands under the picture as well. The digest
 serves screen readers, people who cannot see the difference between two curves, and the tests,
-which compare it in place of pixels.
+which compare it in place of pixels; for everybody else it is folded away.
 """
 
+import html
 import io
 import math
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from .colors import COLORS
 from .numerals import rounded
+from .screen import PROSE, show
 
 __all__ = ["COLORS", "digest", "figure", "label_lines", "plt", "png", "use_style"]
 
@@ -52,27 +54,52 @@ use_style()
 
 
 def figure(fig, alt: str, data: dict) -> None:
-    """Show a figure with its alt text, print a caption and a digest of the data, close it.
+    """Show a figure with its alt text, close it; below it a caption, and its numbers folded away.
 
     Args:
         fig: a matplotlib figure.
         alt: one or two sentences that say what the picture shows, for those who don't see it.
-        data: what is drawn, as {"series name": numbers}; any shape, or one number.
+            Compute them from the data, so that they are true after a change too.
+        data: what is drawn, as {"series name": numbers}; any shape, or one number. Integers are
+            written as counts, floats with three significant digits.
 
     Raises:
         ValueError: no alt text or hardly any, no data, an empty series, or NaN or infinity in
             one of them.
     """
-    from IPython.display import display
+    below = words(alt, data)  # checks both before anything is shown
+    show_picture(png(fig), alt)
+    show(below)
 
-    text = caption(alt) + "\n" + digest(data)  # checks both before anything is shown
-    bundle = {"image/png": png(fig), "text/plain": caption(alt)}
-    display(bundle, metadata={"image/png": {"alt": alt.strip()}}, raw=True)
-    print(text)
+
+def show_picture(picture: bytes, alt: str) -> None:
+    """Display PNG bytes; pages on the web take the alt text from the output's metadata."""
+    alt = alt.strip()
+    show({"image/png": picture, "text/plain": alt}, {"image/png": {"alt": alt}})
+
+
+def words(alt: str, data: dict, where: str = "") -> dict:
+    """The caption and the digest of a figure, as a bundle of text/html and text/plain.
+
+    where: at which position of its sliders, if it has any.
+    """
+    numbers = digest(data)
+    plain = "\n".join(filter(None, [caption(alt), where and f"At {where}:", numbers]))
+    return {"text/html": words_html(alt, numbers, where), "text/plain": plain}
+
+
+def words_html(alt: str, numbers: str, where: str = "") -> str:
+    """The caption as prose that wraps, and the digest folded: for screen readers and tests."""
+    at = f" at {where}" if where else ""
+    return (
+        f'<p class="minipeft-words" style="{PROSE}">{html.escape(caption(alt))}</p>'
+        f"<details><summary>Numbers in this figure{html.escape(at)}</summary>"
+        f'<pre style="white-space: pre-wrap">{html.escape(numbers)}</pre></details>'
+    )
 
 
 def caption(alt: str) -> str:
-    """The printed line for an alt text."""
+    """The line below a figure that has this alt text."""
     if not isinstance(alt, str) or len(alt.split()) < FEWEST_WORDS:
         raise ValueError(
             f"alt={alt!r} does not describe the figure; say in a sentence what one sees"
@@ -114,11 +141,13 @@ def _summary(name: str, values) -> str:
 
 
 def _numbers(name: str, values) -> np.ndarray:
-    """A flat float64 array from a list, an array, a range or a tensor on any device."""
+    """A flat array, int64 or float64, from a list, an array, a range or a tensor on any device."""
     if hasattr(values, "detach"):
-        values = values.detach().cpu().double().numpy()
+        values = values.detach().cpu()
+        values = values.double().numpy() if values.is_floating_point() else values.numpy()
     try:
-        return np.asarray(values, dtype=np.float64).ravel()
+        numbers = np.asarray(values).ravel()
+        return numbers.astype(np.int64 if numbers.dtype.kind in "iub" else np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the series {name!r} is not a list of numbers: {error}") from None
 

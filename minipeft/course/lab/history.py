@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 
 @dataclass(repr=False)
@@ -20,6 +21,8 @@ class History:
     tokens: int = 0
     seconds: float = 0.0
     evaluations: list[tuple[int, float]] = field(default_factory=list)
+
+    latest: ClassVar["History | None"] = None  # of the last call of `train`, interrupted or not
 
     @property
     def steps(self) -> int:
@@ -83,6 +86,18 @@ class History:
         fields = json.loads(Path(path).read_text(encoding="utf-8"))
         fields["evaluations"] = [tuple(pair) for pair in fields["evaluations"]]
         return cls(**fields)
+
+
+class Interrupted(KeyboardInterrupt):
+    """Someone stopped a training. In a notebook only one line shows, no traceback."""
+
+    def __init__(self, history: History):
+        super().__init__(
+            f"Stopped: {history}. The model keeps what it has learned, History.latest the numbers."
+        )
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
 
 
 def _mean(values: list[float]) -> float:

@@ -42,6 +42,7 @@ def predict(key: str, guess=None, example=None, confidence: float | None = None,
     Raises:
         ValueError: a guess that is no finite number or text, or a confidence out of range.
     """
+    guess = _plain(guess)
     _check_value("guess", guess)
     _check_value("example", example)
     if confidence is not None and not 0 <= confidence <= 1:
@@ -64,19 +65,21 @@ def reveal(key: str, truth, tolerance: float = 0.1) -> None:
         truth: the measured number or the right answer.
         tolerance: a number counts as right within this fraction of the truth.
     """
-    truth = truth.item() if hasattr(truth, "item") else truth
+    truth = _plain(truth)
     _check_value("truth", truth)
-    mine = [entry for entry in _entries() if entry.get("key") == key and "truth" not in entry]
-    last = mine[-1] if mine else {}
+    mine = [entry for entry in _entries() if entry["key"] == key and "truth" not in entry]
+    guesses = [entry for entry in mine if "guess" in entry]
+    # A guess of the student's counts, also where the cell said None before or after it.
+    last = (guesses or mine or [{}])[-1]
     unit = last.get("unit", "")
     guess = last.get("guess", last.get("example"))
     print(f"Answer:          {_with_unit(truth, unit)}")
     if guess is None:
         print("You made no prediction here. Guessing first, even wildly, makes it stick.")
         return
-    whose = "Your prediction:" if "guess" in last else "Example guess:  "
-    print(f"{whose} {_with_unit(guess, unit)}, {_distance(guess, truth, tolerance)}")
-    if "guess" in last:
+    whose = "Your prediction:" if guesses else "Example guess:  "
+    print(f"{whose} {_with_unit(guess, unit)}, {_distance(guess, truth, tolerance, unit)}")
+    if guesses:
         _record({"key": key, "truth": truth, "tolerance": tolerance})
 
 
@@ -152,12 +155,15 @@ def _in_words(*values) -> bool:
     return any(isinstance(value, str | bool) for value in values)
 
 
-def _distance(guess, truth, tolerance: float) -> str:
+def _distance(guess, truth, tolerance: float, unit: str) -> str:
     """In words, how far the guess is from the truth."""
     if _is_hit(guess, truth, tolerance):
         return "right" if guess == truth or _in_words(guess, truth) else "close enough"
     if _in_words(guess, truth):
         return "not this time"
+    if unit.startswith("%"):
+        points = rounded(abs(guess - truth))
+        return f"{points} percentage points too {'large' if guess > truth else 'small'}"
     if truth == 0 or guess == 0 or (guess < 0) != (truth < 0):
         return f"off by {rounded(abs(guess - truth))}"
     ratio = guess / truth
@@ -168,12 +174,24 @@ def _distance(guess, truth, tolerance: float) -> str:
     return f"{abs(ratio - 1):.0%} too {'large' if ratio > 1 else 'small'}"
 
 
+def _plain(value):
+    """A tensor or array of one number as that number."""
+    try:
+        return value.item()
+    except (AttributeError, ValueError, RuntimeError):  # no array, or one of several numbers
+        return value
+
+
 def _check_value(name: str, value) -> None:
-    fine = value is None or isinstance(value, str | bool)
-    if isinstance(value, int | float):
-        fine = math.isfinite(value)
-    if not fine:
-        raise ValueError(f"{name}={value!r} is neither a number nor a short text")
+    if value is None or isinstance(value, str | bool):
+        return
+    if not isinstance(value, int | float):
+        raise ValueError(
+            f"{name} is a {type(value).__name__}, neither a number nor a short text; if you mean "
+            f'a word, use quotes, as in {name}="A"'
+        )
+    if not math.isfinite(value):
+        raise ValueError(f"{name}={value!r} is not a finite number")
 
 
 def _with_unit(value, unit: str) -> str:

@@ -1,9 +1,31 @@
-"""`quiz`: quick questions. Each wrong answer names the misconception behind it."""
+"""`quiz`: quick questions. Each wrong answer names the misconception behind it.
 
+A question is plain HTML: every option is a `<details>`, which opens on what it says about the
+answer. That works in JupyterLab without a kernel, so also in a lesson that is opened again, in a
+saved page without a network, and on GitHub. Where scripts run, arrow keys move between options.
+"""
+
+import hashlib
 import html
 from dataclasses import dataclass
 
-from .screen import show_widget
+from .screen import PROSE, show
+
+# JupyterLab takes arrow keys for itself, except inside an element with this attribute.
+KEYS_ARE_OURS = 'data-lm-suppress-shortcuts="true"'
+ARROWS = """<script>
+document.querySelectorAll(".minipeft-quiz:not([data-arrows])").forEach((quiz) => {
+  quiz.dataset.arrows = "on";
+  quiz.addEventListener("keydown", (event) => {
+    const step = {ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1}[event.key];
+    const options = [...quiz.querySelectorAll("summary")];
+    const here = options.indexOf(document.activeElement);
+    if (!step || here < 0) return;
+    event.preventDefault();
+    options[(here + step + options.length) % options.length].focus();
+  });
+});
+</script>"""
 
 
 @dataclass(frozen=True)
@@ -29,63 +51,45 @@ class Question:
         if silent:
             raise ValueError(f"the option {silent[0]!r} has no explanation")
 
+    @property
+    def shuffled(self) -> list[str]:
+        """The options in an order that says nothing, the same each time."""
+        return sorted(self.options, key=lambda option: _digest(self.text, option))
+
+    def verdict(self, option: str) -> str:
+        """What is said to someone who picks this option."""
+        return f"{'Right.' if option == self.answer else 'Not quite.'} {self.options[option]}"
+
 
 def quiz(*questions: Question) -> None:
-    """Ask questions: radio buttons in JupyterLab, text with folded answers on GitHub."""
+    """Ask questions; an option that is picked opens and says what is right or wrong about it."""
     if not questions:
         raise ValueError("quiz() needs at least one Question")
-    import ipywidgets
-
-    parts = [QuestionView(number, question) for number, question in enumerate(questions, 1)]
-    widget = ipywidgets.VBox([part.widget for part in parts])
-    twin = {
-        "text/html": "\n".join(_folded(n, q) for n, q in enumerate(questions, 1)),
-        "text/plain": "\n".join(_plain(n, q) for n, q in enumerate(questions, 1)),
-    }
-    show_widget(widget, twin)
+    numbered = list(enumerate(questions, 1))
+    body = "\n".join(_html(number, question) for number, question in numbered)
+    page = f'<div class="minipeft-quiz" {KEYS_ARE_OURS}>\n{body}\n</div>{ARROWS}'
+    plain = "\n".join(_plain(number, question) for number, question in numbered)
+    show({"text/html": page, "text/plain": plain})
 
 
-class QuestionView:
-    """A question as radio buttons, with the explanation of what is chosen under them."""
-
-    def __init__(self, number: int, question: Question):
-        import ipywidgets
-
-        self.question = question
-        heading = ipywidgets.HTML(f"<b>{number}. {html.escape(question.text)}</b>")
-        self.buttons = ipywidgets.RadioButtons(
-            options=list(question.options),
-            value=None,
-            layout=ipywidgets.Layout(width="auto"),
-        )
-        self.verdict = ipywidgets.HTML()
-        self.buttons.observe(self._explain, names="value")
-        self.widget = ipywidgets.VBox([heading, self.buttons, self.verdict])
-
-    def _explain(self, change) -> None:
-        option = change["new"]
-        if option is None:
-            self.verdict.value = ""
-            return
-        why = html.escape(self.question.options[option])
-        verdict = "Right." if option == self.question.answer else "Not quite."
-        self.verdict.value = f'<p role="status"><b>{verdict}</b> {why}</p>'
-
-
-def _folded(number: int, question: Question) -> str:
-    """The static form: options in the open, verdicts folded away."""
-    options = "".join(f"<li>{html.escape(option)}</li>" for option in question.options)
-    verdicts = "".join(
-        f"<li><b>{html.escape(option)}</b>: "
-        f"{'right. ' if option == question.answer else 'not quite. '}{html.escape(why)}</li>"
-        for option, why in question.options.items()
+def _html(number: int, question: Question) -> str:
+    # Options that share a name close each other.
+    group = f"quiz-{_digest(question.text)}"
+    options = "\n".join(
+        f'<details name="{group}"><summary>{html.escape(option)}</summary>'
+        f'<p style="margin: 0 0 0.6em 1.2em">{html.escape(question.verdict(option))}</p></details>'
+        for option in question.shuffled
     )
     return (
-        f"<p><b>{number}. {html.escape(question.text)}</b></p><ul>{options}</ul>"
-        f"<details><summary>Answer</summary><ul>{verdicts}</ul></details>"
+        f'<div style="{PROSE}; margin-bottom: 1em"><b>{number}. {html.escape(question.text)}</b>\n'
+        f"{options}</div>"
     )
 
 
 def _plain(number: int, question: Question) -> str:
-    options = "\n".join(f"   - {option}" for option in question.options)
+    options = "\n".join(f"   - {option}" for option in question.shuffled)
     return f"{number}. {question.text}\n{options}"
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]

@@ -3,6 +3,9 @@
 import os
 import sys
 
+# The style of sentences in an output: they wrap, and their lines are not too long to read.
+PROSE = "max-width: 45em; white-space: normal; line-height: 1.5; margin: 0.4em 0"
+
 
 def in_kernel() -> bool:
     """True inside a Jupyter kernel, False in a plain Python or IPython terminal."""
@@ -24,14 +27,8 @@ def watched() -> bool:
     return in_kernel() or sys.stderr.isatty()
 
 
-def show_widget(widget, twin: dict, metadata: dict | None = None) -> None:
-    """Display a widget together with its static twin, as one output with several forms.
-
-    JupyterLab picks the widget. GitHub, nbconvert and a notebook that was not run yet pick
-    the twin, a dictionary of MIME types. Both forms are one output, so they cannot drift apart.
-    """
+def show(bundle: dict, metadata: dict | None = None) -> None:
+    """Display one output that has several forms, a dictionary of MIME types."""
     from IPython.display import display
 
-    bundle = widget._repr_mimebundle_()
-    bundle = bundle[0] if isinstance(bundle, tuple) else bundle
-    display({**bundle, **twin}, metadata=metadata or {}, raw=True)
+    display(bundle, metadata=metadata or {}, raw=True)

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..batches import IGNORED
-from .history import History
+from .history import History, Interrupted
 from .optimizers import Schedule, optimizer_for
 from .progress import Progress
 
@@ -92,25 +92,31 @@ def train(
     Raises:
         ValueError: nothing is trainable, a foreign optimizer, no positive length, empty batches.
         FloatingPointError: the loss is not finite; names the step.
+        Interrupted: someone stopped the cell. `History.latest` is the run as far as it came.
     """
     _check_length(steps, seconds)
     optimizer = optimizer_for(model, optimizer, learning_rate)
-    history, began = History(), time.perf_counter()
-    with (
-        _mode(model, training=True),
-        Schedule(optimizer, warmup, decay) as schedule,
-        Progress(history, steps, seconds, show) as progress,
-    ):
-        for batch in _repeat(batches):
-            done = _share_done(history.steps, steps, time.perf_counter() - began, seconds)
-            _evaluate_when_due(history, model, test, evaluate_every, done)
-            if done >= 1:
-                break
-            schedule.set(history.steps, done)
-            _one_step(model, optimizer, batch, clip, history)
-            history.seconds = time.perf_counter() - began
-            progress.update()
-    optimizer.zero_grad(set_to_none=True)
+    history = History.latest = History()
+    began = time.perf_counter()
+    try:
+        with (
+            _mode(model, training=True),
+            Schedule(optimizer, warmup, decay) as schedule,
+            Progress(history, steps, seconds, show) as progress,
+        ):
+            for batch in _repeat(batches):
+                done = _share_done(history.steps, steps, time.perf_counter() - began, seconds)
+                _evaluate_when_due(history, model, test, evaluate_every, done)
+                if done >= 1:
+                    break
+                schedule.set(history.steps, done)
+                _one_step(model, optimizer, batch, clip, history)
+                history.seconds = time.perf_counter() - began
+                progress.update()
+    except KeyboardInterrupt:
+        raise Interrupted(history) from None
+    finally:
+        optimizer.zero_grad(set_to_none=True)
     return history
 
 
