@@ -258,7 +258,7 @@ def test_an_interrupted_run_is_kept_and_leaves_the_model_usable(model, batches):
             raise KeyboardInterrupt
 
     model.eval()
-    with pytest.raises(Interrupted, match=r"Stopped: 2 steps.*History\.latest") as stopped:
+    with pytest.raises(Interrupted, match=r"Stopped after 2 steps.*History\.latest") as stopped:
         train(model, Stopping(), steps=10)
     assert History.latest.steps == 2
     assert len(stopped.value._render_traceback_()) == 1

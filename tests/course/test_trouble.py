@@ -61,4 +61,4 @@ def test_other_mistakes_keep_their_traceback(shell):
 def test_stopping_a_cell_ends_in_one_line(shell):
     assert shell("raise KeyboardInterrupt") == "Stopped."
     said = shell("raise Interrupted(run)")
-    assert said.startswith("Stopped: 2 steps") and "\n" not in said
+    assert said.startswith("Stopped after 2 steps at loss 1.00") and "\n" not in said

@@ -93,7 +93,8 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, history: History):
         super().__init__(
-            f"Stopped: {history}. The model keeps what it has learned, History.latest the numbers."
+            f"Stopped after {history.steps} steps at loss {history.last:.2f}; "
+            "minipeft.course.History.latest is the run so far."
         )
 
     def _render_traceback_(self) -> list[str]:
