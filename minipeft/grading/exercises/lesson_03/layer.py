@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ..tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task
 
 SIZES = [(6, 6, 2), (8, 5, 3), (4, 9, 2)]  # (d_in, d_out, r); a square one lets wrong orders run
 

@@ -21,7 +21,7 @@ try:
 except ImportError:  # Windows, where only --no-sandbox works
     resource = None
 
-from . import seccomp, wire
+from . import protocol, seccomp
 from .call import call, text_of
 
 Tell = Callable[..., None]
@@ -42,15 +42,15 @@ class Stand:
 
 def main() -> None:
     """Serve every request of the standard input, one child each."""
-    job = wire.receive(sys.stdin.buffer, wire.LARGEST_JOB)
+    job = protocol.receive(sys.stdin.buffer, protocol.LARGEST_JOB)
     channel = os.fdopen(os.dup(1), "wb")
     prepare(job)
     silence()  # only now: what fails above is told on the standard error
-    wire.send(channel, {"event": "ready"})
+    protocol.send(channel, {"event": "ready"})
     for request in job["requests"]:
         if sys.platform != "linux":  # no safe fork: one task for each worker
             serve(request, job["cells"], channel)
-            wire.send(channel, {"event": "end"})
+            protocol.send(channel, {"event": "end"})
             break
         child = os.fork()
         if child == 0:
@@ -61,7 +61,7 @@ def main() -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         end_strays()
-        wire.send(channel, {"event": "end", "status": os.waitstatus_to_exitcode(status)})
+        protocol.send(channel, {"event": "end", "status": os.waitstatus_to_exitcode(status)})
 
 
 def prepare(job: dict) -> None:
@@ -107,7 +107,7 @@ def serve(request: dict, sources: dict[str, str], channel: BinaryIO) -> None:
     """Run the cells of one request, call its function, tell each step as it happens."""
 
     def tell(event: str, **content: object) -> None:
-        wire.send(channel, {"event": event, **content})
+        protocol.send(channel, {"event": event, **content})
 
     namespace: dict = {"__name__": "__main__"}
     for index in request["cells"]:

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 
-from . import wire
+from . import protocol
 
 
 def call(function: Callable, arguments: list, calls: int = 1, tensors: bool = True) -> object:
@@ -18,9 +18,9 @@ def call(function: Callable, arguments: list, calls: int = 1, tensors: bool = Tr
         for _ in range(calls):
             value = function(*arguments)
         # an answer that cannot travel is a mistake; here a check in a notebook sees it as a grader
-        return wire.decode(wire.encode(value))
+        return protocol.decode(protocol.encode(value))
     except BaseException as error:  # SystemExit and KeyboardInterrupt are a student's to raise
-        return wire.Raised(type(error).__name__, text_of(error))
+        return protocol.Raised(type(error).__name__, text_of(error))
 
 
 def as_tensor(value: object) -> object:

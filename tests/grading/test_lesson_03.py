@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from minipeft.grading.compare import agree, expected, judge
-from minipeft.grading.exercise_03 import experiment, layer, targets
-from minipeft.grading.inside import wire
-from minipeft.grading.inside.call import call
+from minipeft.grading.exercises.lesson_03 import experiment, layer, targets
+from minipeft.grading.sandboxed import protocol
+from minipeft.grading.sandboxed.call import call
 
 from .handing_in import EXERCISE, ROOT, SOLUTION, grade_id
 
@@ -48,7 +48,7 @@ def test_a_wrong_answer_is_caught_by_its_own_name(task, wrong, monkeypatch):
         assert not verdict.right
         assert verdict.message == wrong.message
         answers = expected(task, wrong.answer, cases)
-        assert not all(isinstance(answer, wire.Raised) for answer in answers), (
+        assert not all(isinstance(answer, protocol.Raised) for answer in answers), (
             "it must run somewhere"
         )
 
@@ -68,7 +68,7 @@ def test_no_two_mistakes_share_a_message():
 @pytest.mark.parametrize("task", [t for t in EXERCISE.tasks if not t.from_sheet])
 def test_inputs_follow_from_the_seed_alone_and_differ_between_seeds(task):
     def fingerprint(seed):
-        return wire.encode(task.inputs(seed, {}))
+        return protocol.encode(task.inputs(seed, {}))
 
     assert fingerprint(1) == fingerprint(1)
     assert len({fingerprint(seed) for seed in range(20)}) == 20

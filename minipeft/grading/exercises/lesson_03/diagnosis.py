@@ -6,7 +6,7 @@ training and after the merge, and which parameters were trainable.
 
 import numpy as np
 
-from ..tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task
 from .layer import normal
 
 HEALTHY = "healthy"

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from ..tasks import Cases, Misconception, Sheet, Task
+from ...tasks import Cases, Misconception, Sheet, Task
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL_LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]

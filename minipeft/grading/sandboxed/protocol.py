@@ -19,7 +19,7 @@ LARGEST = 4 << 20  # bytes; the largest answer of any exercise is some kilobytes
 LARGEST_JOB = 64 << 20  # bytes; all cells and inputs of one submission
 
 
-class WireError(ValueError):
+class ProtocolError(ValueError):
     """A value that cannot travel, or bytes that are no message."""
 
 
@@ -32,22 +32,22 @@ class Raised:
 
 
 def encode(value: object, largest: int = LARGEST) -> bytes:
-    """Value -> bytes. Raises WireError for what is no number, text, array, list or dict of such."""
+    """Value -> bytes. Raises ProtocolError for all but numbers, text, arrays, lists and dicts."""
     arrays: dict[str, np.ndarray] = {}
     tree = json.dumps(_fold(value, arrays, depth=0)).encode()
     if sum(array.nbytes for array in arrays.values()) + len(tree) > largest:
-        raise WireError(f"the answer is larger than {largest >> 20} MB")
+        raise ProtocolError(f"the answer is larger than {largest >> 20} MB")
     arrays["tree"] = np.frombuffer(tree, dtype=np.uint8)
     return safetensors.numpy.save(arrays)
 
 
 def decode(data: bytes) -> object:
-    """Bytes -> value. Raises WireError, and nothing else, for whatever is no message."""
+    """Bytes -> value. Raises ProtocolError, and nothing else, for whatever is no message."""
     try:
         arrays = safetensors.numpy.load(data)
         return _unfold(json.loads(arrays.pop("tree").tobytes()), arrays)
     except Exception as error:  # the bytes may come from a student: any failure is theirs
-        raise WireError(f"not a message: {type(error).__name__}") from error
+        raise ProtocolError(f"not a message: {type(error).__name__}") from error
 
 
 def send(stream: BinaryIO, value: object, largest: int = LARGEST) -> None:
@@ -58,23 +58,23 @@ def send(stream: BinaryIO, value: object, largest: int = LARGEST) -> None:
 
 
 def receive(stream: BinaryIO, largest: int = LARGEST) -> object | None:
-    """Read one message; None at the stream's end. Raises WireError if it is cut or too long."""
+    """Read one message; None at the stream's end. Raises ProtocolError if it is cut or too long."""
     head = stream.read(LENGTH.size)
     if not head:
         return None
     if len(head) < LENGTH.size or LENGTH.unpack(head)[0] > 2 * largest:
-        raise WireError("a message with a wrong length")
+        raise ProtocolError("a message with a wrong length")
     length = LENGTH.unpack(head)[0]
     data = stream.read(length)
     if len(data) < length:
-        raise WireError("a message that ends too early")
+        raise ProtocolError("a message that ends too early")
     return decode(data)
 
 
 def _fold(value: object, arrays: dict[str, np.ndarray], depth: int) -> object:
     """The JSON form of a value, its arrays put aside under their number."""
     if depth > 8:
-        raise WireError("the answer is nested too deeply")
+        raise ProtocolError("the answer is nested too deeply")
     if value is None or isinstance(value, bool | str | int | float):
         return {"plain": value}
     if isinstance(value, Raised):
@@ -94,10 +94,10 @@ def _as_array(value: object) -> np.ndarray:
         value = value.detach().cpu()
         value = (value.double() if value.is_floating_point() else value).numpy()
     if not isinstance(value, np.ndarray | np.generic):
-        raise WireError(f"the answer holds a {type(value).__name__}, not numbers or text")
+        raise ProtocolError(f"the answer holds a {type(value).__name__}, not numbers or text")
     array = np.ascontiguousarray(value).reshape(np.shape(value))
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise WireError(f"the answer holds an array of {array.dtype}, not of numbers")
+        raise ProtocolError(f"the answer holds an array of {array.dtype}, not of numbers")
     return array
 
 
@@ -114,4 +114,4 @@ def _unfold(node: dict, arrays: dict[str, np.ndarray]) -> object:
         return {str(key): _unfold(item, arrays) for key, item in content}
     if kind == "array":
         return arrays[content]
-    raise WireError(f"an unknown kind of value: {kind!r}")
+    raise ProtocolError(f"an unknown kind of value: {kind!r}")

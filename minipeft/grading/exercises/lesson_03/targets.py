@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task
 
 
 def find_targets(names: list[str], targets: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ The references are plain numpy and independent of the framework; tests compare t
 Face peft.
 """
 
-from ..tasks import ByHand, Exercise
+from ...tasks import ByHand, Exercise
 from .counting import COUNT, SHEET, architecture
 from .diagnosis import DIAGNOSE
 from .experiment import EXPERIMENT

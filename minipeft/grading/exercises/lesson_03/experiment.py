@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task
 from .layer import lora_pieces, normal
 
 Pair = tuple[np.ndarray, np.ndarray]
