@@ -10,8 +10,6 @@ CONSTRAINTS := constraints.txt
 # The first of these that is new enough makes .venv; `make PYTHON=...` names your own.
 PYTHON      ?=
 PYTHONS     := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
-# Jupyter asks for this word from root, which is who one is in many containers.
-AS_ROOT     := $(if $(filter 0,$(shell id -u 2>/dev/null)),--allow-root)
 
 .DEFAULT_GOAL := help
 .PHONY: help lab test setup lint notebooks exercises bench bench-gpu clean FORCE
@@ -21,10 +19,8 @@ help: ## Print this help
 	@echo
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
 
-# Threads that spin while they wait starve the browser, and each other on a busy machine.
-lab: export OMP_WAIT_POLICY ?= PASSIVE
-lab: setup ## Open the lessons in JupyterLab
-	$(RUN) -m jupyter lab notebooks/00_start_here.ipynb --ServerApp.root_dir=. $(AS_ROOT) $(LAB_FLAGS)
+lab: setup ## Open your copies of the lessons, in workbook/, in JupyterLab
+	$(RUN) scripts/lab.py $(LAB_FLAGS)
 
 test: setup ## Run every test (under ten minutes on two cores)
 	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)

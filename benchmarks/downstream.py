@@ -17,8 +17,8 @@ import torch
 from minipeft import LoraConfig, get_peft_model
 from minipeft.core.disk import atomic_write
 from minipeft.course.base import load_base
+from minipeft.course.lab.train import evaluate, train
 from minipeft.course.tasks import TASKS, Task, task
-from minipeft.course.training import evaluate, train
 from minipeft.models.llama import generate
 
 RATES = {"full": (1e-3, 2e-3), "lora": (5e-3, 1e-2, 2e-2)}

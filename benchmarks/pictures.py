@@ -2,7 +2,7 @@
 
 from math import ceil, floor, log10
 
-from minipeft.course.figures import COLORS, plt, png
+from minipeft.course.lab.figure import COLORS, plt, png
 
 CURVES = {"ours": ("minipeft", "lora", "-"), "peft": ("peft", "base", "-")}
 CURVES |= {"theory": ("theory", "floor", ":")}

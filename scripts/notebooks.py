@@ -32,12 +32,10 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.normalise import in_order, normalised  # noqa: E402
 
-# Bars are silent, hashes and threads fixed, and nothing of the user's own set-up is read.
+# Bars are silent, hashes fixed, and nothing of the user's own set-up is read.
 SETTINGS = {
     "CI": "1",
     "PYTHONHASHSEED": "0",
-    "OMP_NUM_THREADS": "2",
-    "OMP_WAIT_POLICY": "PASSIVE",  # on a busy machine, threads that spin while waiting cost 20x
     "TQDM_DISABLE": "1",
     "NO_COLOR": "1",
     "HF_HUB_OFFLINE": "1",
@@ -88,7 +86,7 @@ def executed(notebook):
             record_timing=False,
             store_widget_state=True,
             extra_arguments=["--log-level=ERROR"],
-            config=_sockets(folder),
+            config=sockets(folder),
             resources={"metadata": {"path": folder}},
         )
         began = _cpu_seconds()
@@ -102,7 +100,7 @@ def executed(notebook):
     return notebook
 
 
-def _sockets(folder: str) -> Config:
+def sockets(folder: str) -> Config:
     """Unix sockets where there are any: two kernels that start at once may get the same port."""
     if sys.platform == "win32":
         return Config()

@@ -30,9 +30,9 @@ from minipeft.course.batches import (
     floor,
     make_batches,
 )
-from minipeft.course.tokenizer import train_tokenizer
-from minipeft.course.training import evaluate, token_losses
+from minipeft.course.lab.train import evaluate, token_losses
 from minipeft.course.world import KINDS, World
+from minipeft.course.world.tokenizer import train_tokenizer
 from minipeft.models.llama import Llama, LlamaConfig
 
 DATA = Path(__file__).parents[1] / "minipeft" / "course" / "data"

@@ -12,6 +12,17 @@ from minipeft.core.errors import check_choice, check_list, check_regex, nearest
 # Every method by its `peft_type`: a config class enters itself when it is defined.
 METHODS: dict[str, type["PeftConfig"]] = {}
 
+# What people write, and what papers and other libraries say, for what is called otherwise here.
+OTHER_NAMES = {
+    "rank": ("init_r", "r"),
+    "lora_r": ("init_r", "r"),
+    "lora_rank": ("init_r", "r"),
+    "alpha": ("lora_alpha",),
+    "scale": ("lora_alpha",),
+    "dropout": ("lora_dropout", "vera_dropout"),
+    "targets": ("target_modules",),
+    "modules": ("target_modules",),
+}
 # Written by Hugging Face peft beside the options of a method. They change no number.
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
 
@@ -54,7 +65,9 @@ class PeftConfig:
         fields = [option.name for option in dataclasses.fields(cls)]
         for name in options:
             if name not in fields:
-                raise TypeError(f"{cls.__name__} has no option {name!r}; {nearest(name, fields)}")
+                known = next((n for n in OTHER_NAMES.get(name, ()) if n in fields), None)
+                hint = f"it is called {known!r}" if known else nearest(name, fields)
+                raise TypeError(f"{cls.__name__} has no option {name!r}; {hint}")
         return super().__new__(cls)
 
     def to_json(self) -> str:

@@ -61,10 +61,8 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
         known = endings(modules, config)
         if option == "modules_to_save":
             known = {path.rpartition(".")[2] for path in modules if path}
-        raise ValueError(
-            f"{option}={stranger!r} matches no module of {type(model).__name__}; "
-            f"{nearest(stranger, known)}"
-        )
+        said = f"{option}={stranger!r} matches no module of {type(model).__name__}; "
+        raise ValueError(said + (as_list(config, option, known) or nearest(stranger, known)))
     if wanted is None:
         return {}
     saved = modules_to_save(model, config)
@@ -86,6 +84,15 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
         check_target(modules, path, module, config)
     first = {id(module): path for path, module in reversed(found.items())}
     return {path: module for path, module in found.items() if first[id(module)] == path}
+
+
+def as_list(config: LayerConfig, option: str, known: set[str]) -> str:
+    """What to write where one string holds names, as in "q_proj" or "q_proj, v_proj"; or ""."""
+    value = getattr(config, option, None)
+    meant = re.split(r"[\s,;|]+", value.strip("()[] ")) if isinstance(value, str) else []
+    if not meant or not set(meant) <= known:
+        return ""
+    return f"a string is a regular expression for the whole name; write a list: {option}={meant}"
 
 
 def endings(modules: dict[str, nn.Module], config: LayerConfig) -> set[str]:

@@ -1,14 +1,16 @@
 """What the lessons need and the framework does not: set-up, training, figures, guesses, quizzes.
 
-    from minipeft.course import start, train, evaluate, predict, reveal
+    from minipeft.course import start, train, evaluate, track, predict, reveal
     from minipeft.course import figure, COLORS, explore, quiz, Question
 
-    here = start(lesson="03")                          # seeds, two threads, one printed line
+    here = start(lesson="03")                          # seeds, one thread, one printed line
     predict("03-loss", guess=None, example=1.2, unit="nats")
     history = train(model, task("pirate").train, steps=100, learning_rate=3e-3)
     reveal("03-loss", evaluate(model, task("pirate").test))
     fig, ax = plt.subplots(); ax.plot(history.losses, color=COLORS["lora"])
-    figure(fig, alt="Training loss falls from 3 to 1 in 100 steps.", data={"lora": history.losses})
+    alt = f"Training loss falls from {history.first:.1f} to {history.last:.1f} nats per token."
+    figure(fig, alt=alt, data={"lora": history.losses})
+    for rate in track([1e-3, 1e-2], "rates"): ...      # a bar for a loop that takes long
     explore(draw, r=(1, 32))                           # def draw(r=8): ... return fig, alt, data
     quiz(Question("...?", options={"yes": "why", "no": "why not"}, answer="yes"))
 
@@ -19,7 +21,7 @@ Rules that the tests hold lessons to:
 - Numbers with a decimal point may differ by 5% between machines; whole numbers may not. Print a
   trained number rounded, and assert in the cell what must hold.
 - No stderr, no warnings, no addresses, no absolute paths.
-- Nothing that is shown needs `nbval-ignore-output`: widgets and quizzes print the same text each
+- Nothing that is shown needs `nbval-ignore-output`: figures and quizzes print the same text each
   time, and lines that begin with "This machine:" are skipped.
 - `%matplotlib` and `plt.show()` are not needed; `figure` shows and closes.
 
@@ -28,20 +30,21 @@ matplotlib and ipywidgets are imported when first used, so that `load_base` stay
 
 from importlib import import_module
 
-from .colors import COLORS
-from .history import History
-from .predictions import Prediction, load_predictions, predict, reveal
-from .quiz import Question, quiz
-from .start import Machine, start
-from .training import evaluate, train
+from .lab.colors import COLORS
+from .lab.history import History
+from .lab.predict import Prediction, load_predictions, predict, reveal
+from .lab.progress import track
+from .lab.quiz import Question, quiz
+from .lab.start import Machine, start
+from .lab.train import evaluate, train
 
 # Functions that need matplotlib: looked up when first asked for.
 _LATER = {
-    "figure": "figures",
-    "label_lines": "figures",
-    "use_style": "figures",
-    "plt": "figures",
-    "explore": "widgets",
+    "figure": "lab.figure",
+    "label_lines": "lab.figure",
+    "use_style": "lab.figure",
+    "plt": "lab.figure",
+    "explore": "lab.explore",
 }
 
 __all__ = [
@@ -60,6 +63,7 @@ __all__ = [
     "quiz",
     "reveal",
     "start",
+    "track",
     "train",
     "use_style",
 ]

@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from minipeft.course.grammar import Document
+from minipeft.course.world.grammar import Document
 
 IGNORED = -100  # the label that cross_entropy leaves out
 BEGIN, END = "<|bos|>", "<|eos|>"

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from minipeft.core.errors import nearest
-from minipeft.course import dialects
 from minipeft.course.base import load_tokenizer
 from minipeft.course.batches import Batch, floor, make_batches
-from minipeft.course.grammar import Document, derivations, documents
-from minipeft.course.world import World
+from minipeft.course.world import World, dialects
+from minipeft.course.world.grammar import Document, derivations, documents
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from functools import partial
 
 from .compare import judge
 from .exercises import exercise
-from .inside.call import call
-from .inside.wire import Raised
+from .sandboxed.call import call
+from .sandboxed.protocol import Raised
 from .tasks import Exercise, Sheet, Task
 
 PLACEHOLDER = "your student id"

@@ -1,23 +1,15 @@
 """Compares what a function returned with the reference, and names the mistake where it can."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from .inside.call import call
-from .inside.wire import Raised
+from .results import Verdict
+from .sandboxed.call import call
+from .sandboxed.protocol import Raised
 from .tasks import Cases, Task
 
 NOT_WRITTEN = "This task is not written yet: it still raises NotImplementedError."
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Right or not, and what to tell the student."""
-
-    right: bool
-    message: str
 
 
 def judge(task: Task, cases: Cases, answers: Sequence[object]) -> Verdict:

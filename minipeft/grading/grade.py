@@ -3,28 +3,17 @@
 import argparse
 import secrets
 import sys
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import report, runner, sandbox
-from .compare import Verdict, judge
+from .compare import judge
 from .exercises import NUMBERS, exercise
 from .notebook import Cell, Unreadable, cells_for, read_cells
+from .results import Grade, Verdict
 from .runner import Limits, Outcome, Request
 from .submissions import Submission, find_submissions
 from .tasks import Exercise, Task
-
-
-@dataclass(frozen=True)
-class Grade:
-    """What one submission got: a verdict for every task, in their order."""
-
-    submission: Submission
-    verdicts: Sequence[Verdict]
-    note: str = ""  # what went wrong with the submission as a whole
-    score: float = 0.0
 
 
 def grade(

@@ -11,13 +11,10 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..core.disk import atomic_write
+from .results import Grade
 from .tasks import Exercise
-
-if TYPE_CHECKING:
-    from .grade import Grade
 
 # the columns of nbgrader's own export (nbgrader.plugins.CsvExportPlugin), in its order
 COLUMNS = (
@@ -64,14 +61,14 @@ td:nth-child(2) {{ white-space: nowrap }}
 ROW = '<tr class="{kind}"><td>{title}</td><td>{got} of {points:g}</td><td>{message}</td></tr>'
 
 
-def write(grades: Sequence["Grade"], exercise: Exercise, out: Path) -> None:
+def write(grades: Sequence[Grade], exercise: Exercise, out: Path) -> None:
     """Write OUT/grades.csv and OUT/feedback/STUDENT.html."""
     for name, grade in zip(file_names([g.submission.student for g in grades]), grades, strict=True):
         atomic_write(out / "feedback" / name, _bytes(page(grade, exercise)))
     atomic_write(out / "grades.csv", _bytes(table(grades, exercise)))
 
 
-def table(grades: Sequence["Grade"], exercise: Exercise) -> str:
+def table(grades: Sequence[Grade], exercise: Exercise) -> str:
     """The text of grades.csv. What waits for a person counts in max_score alone, as in nbgrader."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -90,7 +87,7 @@ def table(grades: Sequence["Grade"], exercise: Exercise) -> str:
     return text.getvalue()
 
 
-def page(grade: "Grade", exercise: Exercise) -> str:
+def page(grade: Grade, exercise: Exercise) -> str:
     """One student's feedback, a page that stands alone."""
     rows = [
         ROW.format(

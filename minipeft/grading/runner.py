@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from . import memory, sandbox
-from .inside import wire
 from .notebook import Cell
+from .sandboxed import protocol
 
 ENDED = "its process ended before it returned"
 TOO_LONG = "it took longer than the time limit"
@@ -114,7 +114,7 @@ class Worker:
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         argv, environment = sandbox.command(sandboxed)
         with tempfile.TemporaryFile() as stdin:
-            wire.send(stdin, job, wire.LARGEST_JOB)
+            protocol.send(stdin, job, protocol.LARGEST_JOB)
             stdin.seek(0)
             self.process = subprocess.Popen(
                 argv,
@@ -149,9 +149,9 @@ class Worker:
     def _read(self) -> None:
         message: object = None
         try:
-            while (message := wire.receive(self.process.stdout)) is not None:
+            while (message := protocol.receive(self.process.stdout)) is not None:
                 self.messages.put(message)
-        except (wire.WireError, OSError, ValueError):
+        except (protocol.ProtocolError, OSError, ValueError):
             pass  # the stream is no longer to be understood, which is as good as its end
         self.messages.put(None)
 

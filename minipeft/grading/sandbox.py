@@ -16,7 +16,7 @@ from pathlib import Path
 import minipeft
 
 PACKAGE = Path(minipeft.__file__).resolve().parent
-INSIDE = Path(__file__).resolve().parent / "inside"
+SANDBOXED = Path(__file__).resolve().parent / "sandboxed"
 PACKAGES = ("numpy", "safetensors", "torch")
 SYSTEM = (
     "/usr",
@@ -38,9 +38,9 @@ class NoSandbox(RuntimeError):
 
 def command(sandboxed: bool = True) -> tuple[list[str], dict[str, str]]:
     """(argv, environment) of a worker. Raises NoSandbox where the wall cannot be built."""
-    python = [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-m", "inside.worker"]
+    python = [os.path.realpath(sys.executable), "-P", "-s", "-S", "-B", "-m", "sandboxed.worker"]
     if not sandboxed:
-        paths = [str(INSIDE.parent), *map(str, site_folders())]
+        paths = [str(SANDBOXED.parent), *map(str, site_folders())]
         return python, {**os.environ, **environment(paths)}
     check()
     return [*walls(), *python], {}
@@ -51,7 +51,7 @@ def check() -> None:
     """Build the wall once around nothing. Raises NoSandbox with the reason if it does not stand."""
     if shutil.which("bwrap") is None:
         raise NoSandbox(_advice("bubblewrap (the command bwrap) is not installed"))
-    trial = [*walls(), os.path.realpath(sys.executable), "-S", "-c", "import inside.wire"]
+    trial = [*walls(), os.path.realpath(sys.executable), "-S", "-c", "import sandboxed.protocol"]
     done = subprocess.run(
         trial, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
     )
@@ -99,7 +99,7 @@ def _hidden(folder: Path) -> list[str]:
 def binds() -> dict[Path, Path]:
     """Folder out here -> its place inside, for all that is not the system's."""
     folders = (Path(sys.base_prefix).resolve(), *site_folders())
-    places = {INSIDE: Path("/worker/inside"), **{folder: folder for folder in folders}}
+    places = {SANDBOXED: Path("/worker/sandboxed"), **{folder: folder for folder in folders}}
     if PACKAGE.parent not in folders:  # an editable install: the package, not the repository
         places[PACKAGE] = Path("/worker/lib/minipeft")
     return places

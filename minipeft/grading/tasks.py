@@ -2,7 +2,7 @@
 
 A task says what is asked, the right answer, and the wrong answers that people really give, each
 with the message that names the mistake. The notebook's instant check and the grader both work from
-this alone. To add an exercise, write such a file and its notebook, and name it in `exercises.py`.
+this alone. To add an exercise, write its folder `exercises/lesson_NN/` and its notebook.
 """
 
 import hashlib

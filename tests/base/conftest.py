@@ -2,9 +2,8 @@
 
 import pytest
 
-from minipeft.course import lexicon, stories
 from minipeft.course.base import load_tokenizer
-from minipeft.course.world import World
+from minipeft.course.world import World, lexicon, stories
 
 KEPT = {
     "FOODS": 3,

@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from minipeft.course.base import DATA, load_base
 from minipeft.course.batches import count_predictions, floor, make_batches
-from minipeft.course.grammar import derivations
-from minipeft.course.lexicon import OPENINGS
-from minipeft.course.training import evaluate
+from minipeft.course.lab.train import evaluate
 from minipeft.course.world import World
+from minipeft.course.world.grammar import derivations
+from minipeft.course.world.lexicon import OPENINGS
 from minipeft.models.llama import generate
 from tests.closeness import assert_close
 

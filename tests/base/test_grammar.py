@@ -6,9 +6,8 @@ from collections import Counter
 
 import pytest
 
-from minipeft.course import dialects, lexicon
-from minipeft.course.grammar import Draw, derivations, documents
-from minipeft.course.world import KINDS, World
+from minipeft.course.world import KINDS, World, dialects, lexicon
+from minipeft.course.world.grammar import Draw, derivations, documents
 
 
 def toy(draw: Draw) -> str:

@@ -56,8 +56,8 @@ def test_the_same_seed_gives_the_same_weights(script, tmp_path):
 def test_the_shipped_tokenizer_is_the_one_the_script_makes():
     """Trained anew on the same documents, it comes out the same to the last byte."""
     from minipeft.course.base import DATA
-    from minipeft.course.tokenizer import train_tokenizer
     from minipeft.course.world import World
+    from minipeft.course.world.tokenizer import train_tokenizer
 
     spec = importlib.util.spec_from_file_location("pretrain_fresh", SCRIPT)
     fresh = importlib.util.module_from_spec(spec)

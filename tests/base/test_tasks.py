@@ -5,8 +5,8 @@ import torch
 
 from minipeft import LoraConfig, get_peft_model
 from minipeft.course.base import load_base
+from minipeft.course.lab.train import evaluate, train
 from minipeft.course.tasks import TASKS, task
-from minipeft.course.training import evaluate, train
 from minipeft.models.llama import generate
 
 STEPS = 80  # of the comparison of LoRA with full fine-tuning

@@ -18,9 +18,9 @@ from minipeft.course.batches import (
     floor,
     make_batches,
 )
-from minipeft.course.grammar import Document
 from minipeft.course.tasks import TASKS
 from minipeft.course.world import World
+from minipeft.course.world.grammar import Document
 
 TOKENIZER = load_tokenizer()
 

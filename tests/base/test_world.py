@@ -4,8 +4,7 @@ import re
 
 import pytest
 
-from minipeft.course import lexicon
-from minipeft.course.world import KINDS, World
+from minipeft.course.world import KINDS, World, lexicon
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A lab server as `make lab` starts it, on copies of notebooks and with settings of its own."""
+"""A lab server as `make lab` starts it, on a workbook and with settings of its own."""
 
 import json
 import os
@@ -16,24 +16,23 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SECONDS_TO_START = 60
 
-# Without these a toast covers the page, and cells out of sight are not on the page at all.
-PAGE_CONFIG = {"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}}
+# Without this, cells out of sight are not on the page at all.
 NOTEBOOK_SETTINGS = {"windowingMode": "none"}
 
 
 class LabServer:
-    """Context manager: JupyterLab over `folder`, by the Makefile's own `lab` target.
+    """Context manager: JupyterLab over a fresh workbook, by the Makefile's own `lab` target.
 
     Args:
-        folder: an empty folder; the server's root is `folder / "root"`.
-        notebooks: what to copy into the root's notebooks/, where `make lab` looks.
+        folder: an empty folder; the workbook is `folder / "workbook"`.
+        notebooks: what to put beside the lessons in it.
     """
 
     def __init__(self, folder: Path, notebooks: list[Path]):
-        self.folder, self.root = folder, folder / "root"
-        (self.root / "notebooks").mkdir(parents=True)
+        self.folder, self.workbook = folder, folder / "workbook"
+        (self.workbook / "notebooks").mkdir(parents=True)
         for path in notebooks:
-            shutil.copy(path, self.root / "notebooks")
+            shutil.copy(path, self.workbook / "notebooks")
         self.token = secrets.token_hex(16)
         self.port = _free_port()
         self.log = folder / "lab.log"
@@ -47,7 +46,7 @@ class LabServer:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 self._command(),
-                cwd=self.root,
+                cwd=ROOT,
                 env=self._environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -66,6 +65,7 @@ class LabServer:
 
     def _command(self) -> list[str]:
         flags = [
+            f"--workbook={self.workbook}",
             "--no-browser",
             "--ip=127.0.0.1",
             f"--port={self.port}",
@@ -74,13 +74,12 @@ class LabServer:
             "--LabApp.expose_app_in_browser=True",
         ]
         # This environment stands for .venv, which `-o` tells make to take as it is.
-        make = ["make", "-f", str(ROOT / "Makefile"), "lab", "-o", ".venv/.ready"]
+        make = ["make", "lab", "-o", ".venv/.ready"]
         return [*make, f"RUN={sys.executable}", f"LAB_FLAGS={' '.join(flags)}"]
 
     def _environment(self) -> dict[str, str]:
         config = self.folder / "config"
         settings = self.folder / "settings"
-        _write_json(config / "labconfig" / "page_config.json", PAGE_CONFIG)
         tracker = settings / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
         _write_json(tracker, NOTEBOOK_SETTINGS)
         own = {

@@ -23,11 +23,30 @@ CELLS = """() => jupyterapp.shell.currentWidget.content.widgets
         count: model.executionCount,
         outputs: model.sharedModel.getOutputs(),
     }))"""
-SHUT_DOWN = "async () => { await jupyterapp.shell.currentWidget.sessionContext.shutdown(); }"
+SAVE = "async () => { await jupyterapp.commands.execute('docmanager:save'); }"
+# The pictures and widgets that stick out of the cell that they stand in, by their width.
+TOO_WIDE = """() => [...document.querySelectorAll('.jp-OutputArea-output img, .widget-html img')]
+    .filter(image => image.offsetParent)
+    .map(image => [image.getBoundingClientRect(),
+                   image.closest('.jp-OutputArea').getBoundingClientRect()])
+    .filter(([image, area]) => image.right > area.right + 1 || image.width < 100)
+    .map(([image, area]) => `${image.left}-${image.right} in ${area.left}-${area.right}`)"""
+SHUT_DOWN = (
+    "async () => { await window.jupyterapp?.shell.currentWidget.sessionContext.shutdown(); }"
+)
 TO_THE_TOP = "() => document.querySelector('.jp-WindowedPanel-outer').scrollTo(0, 0)"
 HEIGHT = "() => jupyterapp.shell.currentWidget.content.viewportNode?.scrollHeight ?? 0"
 TO_TOP = "() => [...document.querySelectorAll('.jp-WindowedPanel-outer')].map(p => p.scrollTop = 0)"
-FIGURE_IS_NEW = "([cell, before]) => cell.querySelector('img').src !== before"
+FIGURE_IS_NEW = "([cell, before]) => cell.querySelector('.minipeft-live img').src !== before"
+RUN_ONE = """async ([number, source]) => {
+    const notebook = jupyterapp.shell.currentWidget.content;
+    const code = notebook.widgets.map((cell, i) => [cell, i])
+        .filter(([cell]) => cell.model.type === 'code' && cell.model.sharedModel.source.trim());
+    const [cell, place] = code[number];
+    if (source !== null) cell.model.sharedModel.setSource(source);
+    notebook.activeCellIndex = place;
+    await jupyterapp.commands.execute('notebook:run-cell');
+}"""
 SLIDER = ".noUi-handle, input[type=range]"
 TALLEST = 16_000  # pixels; Chromium draws no taller page
 
@@ -51,6 +70,25 @@ class LessonPage:
         self.page.evaluate(RUN_ALL)
         return self.page.evaluate(CELLS)
 
+    def run(self, number: int, source: str | None = None) -> list[str]:
+        """Run one code cell, counted from 0, after writing `source` into it; returns its texts."""
+        self.page.evaluate(RUN_ONE, [number, source])
+        outputs = self.page.evaluate(CELLS)[number]["outputs"]
+        return [output["text"] for output in outputs if "text" in output]
+
+    def save_and_leave(self, keep_kernel: bool = False) -> None:
+        """Save the notebook and close it; by default the night comes and the kernel ends."""
+        self.page.evaluate(SAVE)
+        if not keep_kernel:
+            self.page.evaluate(SHUT_DOWN)
+        self.page.goto("about:blank")
+
+    def too_wide(self, width: int) -> list[str]:
+        """The pictures that do not fit where they stand, in a window of this width."""
+        self.page.set_viewport_size({"width": width, "height": 800})
+        self.page.wait_for_timeout(500)
+        return self.page.evaluate(TOO_WIDE)
+
     def cells_with_sliders(self) -> list:
         """The cells that show a slider."""
         return self.page.locator(".jp-CodeCell", has=self.page.locator(SLIDER)).all()
@@ -58,7 +96,7 @@ class LessonPage:
     def move(self, cell, slider) -> None:
         """Press an arrow key on a cell's slider and wait until its figure is another one."""
         slider.scroll_into_view_if_needed()
-        before = cell.locator("img").first.evaluate("image => image.src")
+        before = cell.locator(".minipeft-live img").evaluate("image => image.src")
         slider.focus()
         slider.press("ArrowLeft" if _at_its_end(slider) else "ArrowRight")
         self.page.wait_for_function(

@@ -1,9 +1,13 @@
 """Targets that match nothing, or what no adapter can sit on: the error names the nearest choice."""
 
+import re
+
 import peft
 import pytest
 import torch
 from torch import nn
+
+from minipeft import AdaLoraConfig, LoraConfig, VeraConfig, get_peft_model
 
 from .models import TOKENS, build, toy
 from .peers import wrap_ours
@@ -149,3 +153,36 @@ def test_a_sound_configuration_gives_no_warning(recwarn):
     wrap_ours(build("gpt2"), {"r": 2, "target_modules": ["c_attn"]})(TOKENS)
     wrap_ours(toy(), {"r": 2, "target_modules": "all-linear"})(TOKENS)
     assert not [str(warning.message) for warning in recwarn if "minipeft" in warning.filename]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("q_proj", ["q_proj"]),
+        ("q_proj,v_proj", ["q_proj", "v_proj"]),
+        ("q_proj v_proj", ["q_proj", "v_proj"]),
+        ("[q_proj, v_proj]", ["q_proj", "v_proj"]),
+        ("q_proj|v_proj", ["q_proj", "v_proj"]),
+    ],
+)
+def test_names_in_one_string_are_answered_with_the_list_to_write(written, meant):
+    model = nn.ModuleDict({"0": nn.ModuleDict({n: nn.Linear(4, 4) for n in ("q_proj", "v_proj")})})
+    with pytest.raises(ValueError, match=re.escape(f"target_modules={meant}")):
+        get_peft_model(model, LoraConfig(target_modules=written))
+
+
+@pytest.mark.parametrize(
+    ("config", "written", "called"),
+    [
+        (LoraConfig, "rank", "r"),
+        (LoraConfig, "lora_r", "r"),
+        (LoraConfig, "alpha", "lora_alpha"),
+        (LoraConfig, "dropout", "lora_dropout"),
+        (LoraConfig, "targets", "target_modules"),
+        (AdaLoraConfig, "rank", "init_r"),
+        (VeraConfig, "rank", "r"),
+    ],
+)
+def test_another_name_for_an_option_is_answered_with_its_name_here(config, written, called):
+    with pytest.raises(TypeError, match=f"no option '{written}'; it is called '{called}'"):
+        config(**{written: 8})

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import minipeft
-from minipeft.course.training import token_losses
+from minipeft.course.lab.train import token_losses
 from tests.closeness import RTOL, assert_all_close, assert_close
 
 from .models import batch, build, logits

@@ -8,7 +8,7 @@ class Shown:
         self.bundles = []
 
     def __call__(self, *objects, metadata=None, raw=False, **options):
-        assert raw, "the course displays bundles"
+        assert raw or hasattr(objects[0], "comm"), "the course displays bundles and widgets"
         self.bundles += [(bundle, metadata or {}) for bundle in objects]
 
 

@@ -1,8 +1,9 @@
+import re
+
 import pytest
 
 from minipeft.course import Question, quiz
-from minipeft.course.quiz import QuestionView
-from minipeft.course.screen import in_kernel, watched
+from minipeft.course.lab.screen import in_kernel, watched
 
 RIGHT = Question(
     "Is B = 0 < A?",
@@ -11,33 +12,54 @@ RIGHT = Question(
 )
 
 
-def test_choosing_shows_the_verdict_and_the_misconception():
-    view = QuestionView(1, RIGHT)
-    assert view.buttons.value is None and view.verdict.value == ""
-    view.buttons.value = "no"
-    assert "Not quite." in view.verdict.value
-    assert "that would change step 0 &amp; more" in view.verdict.value
-    view.buttons.value = "yes"
-    assert "Right." in view.verdict.value and "step 0 is the base" in view.verdict.value
-    view.buttons.value = None
-    assert view.verdict.value == ""
+def options_of(page):
+    return re.findall(r"<summary>(.*?)</summary><p[^>]*>(.*?)</p>", page)
 
 
-def test_one_output_with_a_widget_and_its_static_twin(shown):
+def test_each_option_holds_its_verdict_and_the_misconception(shown):
+    quiz(RIGHT)
+    page = shown.bundles[0][0]["text/html"]
+    assert "1. Is B = 0 &lt; A?" in page
+    assert dict(options_of(page)) == {
+        "yes": "Right. so step 0 is the base",
+        "no": "Not quite. that would change step 0 &amp; more",
+    }
+    folded = re.sub("<details.*?</details>|<script.*", "", page, flags=re.DOTALL)
+    assert "Right" not in folded and "Not quite" not in folded
+
+
+def test_options_of_one_question_close_each_other(shown):
+    other = Question("Another?", options=RIGHT.options, answer="no")
+    quiz(RIGHT, other)
+    groups = re.findall('<details name="(.*?)">', shown.bundles[0][0]["text/html"])
+    assert groups[0] == groups[1] != groups[2] == groups[3]
+
+
+def test_keys_are_left_to_the_quiz(shown):
+    quiz(RIGHT)
+    page = shown.bundles[0][0]["text/html"]
+    assert "data-lm-suppress-shortcuts" in page and "ArrowDown" in page
+
+
+def test_options_are_shuffled_the_same_way_each_time(shown):
+    options = {f"option {n}": "why" for n in range(4)}
+    places = set()
+    for n in range(40):
+        question = Question(f"Number {n}?", options=options, answer="option 0")
+        assert question.shuffled == question.shuffled and set(question.shuffled) == set(options)
+        places.add(question.shuffled.index("option 0"))
+    assert places == {0, 1, 2, 3}
+    quiz(question)
+    quiz(question)
+    assert shown.bundles[0] == shown.bundles[1]
+
+
+def test_words_alone(shown):
     quiz(RIGHT, RIGHT)
-    ((bundle, _),) = shown.bundles
-    assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert bundle["text/html"].count("<details>") == 2
-    assert "1. Is B = 0 &lt; A?" in bundle["text/html"]
-    plain = bundle["text/plain"]
-    assert plain.startswith("1. Is B = 0 < A?\n   - yes\n   - no\n2. ")
-
-
-def test_the_twin_is_the_same_each_time(shown):
-    quiz(RIGHT)
-    quiz(RIGHT)
-    first, second = (bundle for bundle, _ in shown.bundles)
-    assert all(first[kind] == second[kind] for kind in ("text/html", "text/plain"))
+    assert len(shown.bundles) == 1
+    plain = shown.bundles[0][0]["text/plain"]
+    assert plain.startswith("1. Is B = 0 < A?\n   - ") and "\n2. Is" in plain
+    assert {"   - yes", "   - no"} < set(plain.splitlines())
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,9 @@ def test_same_seed_same_numbers():
 
 def test_one_line_the_same_everywhere(capsys):
     machine = start("03", seed=1)
-    assert capsys.readouterr().out == "Lesson 03 · seed 1 · cpu · 2 threads\n"
+    assert capsys.readouterr().out == "Lesson 03 · seed 1 · cpu · 1 thread\n"
     assert machine.device == torch.device("cpu")
-    assert torch.get_num_threads() == machine.threads == 2
+    assert torch.get_num_threads() == machine.threads == 1
     assert torch.are_deterministic_algorithms_enabled()
 
 

@@ -82,7 +82,7 @@ for path in ({folder!r} + "/grades.csv", {folder!r} + "/submitted/right/x"):
 """
 SWAPS = """
 import os, shutil
-for path in ("/tmp", "/worker/inside", "/worker/inside/wire.py", "/dev/null", {folder!r}):
+for path in ("/tmp", "/worker/sandboxed", "/worker/sandboxed/protocol.py", "/dev/null", {folder!r}):
     try:
         os.rename(path, path + ".old")
     except OSError:
@@ -105,10 +105,10 @@ found = []
 for root, folders, files in os.walk("/"):
     folders[:] = [name for name in folders if name not in SKIPPED]
     for name in files + folders:
-        if re.search(r"lora_from_scratch|exercise_?03|solutions|handing_in|counting[.]py", name):
+        if re.search(r"lora_from_scratch|lesson_?03|solutions|handing_in|counting[.]py", name):
             found.append(os.path.join(root, name))
 try:
-    import minipeft.grading.exercise_03
+    import minipeft.grading.exercises.lesson_03
     found.append("imported")
 except Exception:
     pass
@@ -173,12 +173,12 @@ return np.zeros((1, 1)).view(Always)
 """
 FORGES = """
 import glob, os, sys
-from inside import wire
+from sandboxed import protocol
 for number in range(3, 40):
     try:
         with os.fdopen(os.dup(number), "wb") as channel:
             for event in ("answer", "end", "ready", "done", "score"):
-                wire.send(channel, {"event": event, "value": 1, "score": 100, "right": True})
+                protocol.send(channel, {"event": event, "value": 1, "score": 100, "right": True})
     except Exception:
         pass
 return x

@@ -9,7 +9,7 @@ import pytest
 
 from minipeft.__main__ import main
 from minipeft.grading import grade, report, sandbox
-from minipeft.grading.inside import wire
+from minipeft.grading.sandboxed import protocol
 from minipeft.grading.submissions import find_submissions
 
 from .handing_in import EXERCISE, SMALL, hand_in, needs_sandbox, notebook, small_notebook
@@ -161,8 +161,8 @@ def test_file_names_of_pages_never_leave_their_folder_nor_collide():
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x" * 100, wire.encode(1)[:-3], b"\xff" * 8 + b"{}", b"{" * 50, b"\0" * 64]
+    "data", [b"", b"x" * 100, protocol.encode(1)[:-3], b"\xff" * 8 + b"{}", b"{" * 50, b"\0" * 64]
 )
 def test_bytes_that_are_no_message_raise_one_kind_of_error(data):
-    with pytest.raises(wire.WireError):
-        wire.decode(data)
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode(data)

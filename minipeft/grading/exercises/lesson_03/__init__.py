@@ -1,0 +1,20 @@
+"""Exercise 03, LoRA from scratch: what is asked, what is right, and what people get wrong.
+
+The references are plain numpy and independent of the framework; tests compare them with Hugging
+Face peft.
+"""
+
+from ...tasks import ByHand, Exercise
+from .counting import COUNT, SHEET, architecture
+from .diagnosis import DIAGNOSE
+from .experiment import EXPERIMENT
+from .layer import FORWARD, MERGE, START
+from .targets import TARGETS
+
+EXERCISE = Exercise(
+    number="03",
+    notebook="03_lora_from_scratch",
+    tasks=[FORWARD, START, MERGE, COUNT, SHEET, TARGETS, DIAGNOSE, EXPERIMENT],
+    by_hand=[ByHand("explain_start", "6b. Read the experiment", points=2)],
+    sheet=architecture,
+)

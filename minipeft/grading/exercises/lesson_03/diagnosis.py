@@ -1,0 +1,123 @@
+"""Task 5, the bug zoo: broken LoRA layers that run without a complaint, told by their numbers.
+
+Each specimen is a record of one small model's training: what its tensors were at the start, after
+training and after the merge, and which parameters were trainable.
+"""
+
+import numpy as np
+
+from ...tasks import Cases, Misconception, Task
+from .layer import normal
+
+HEALTHY = "healthy"
+SWAPPED = "A and B swapped"
+TOO_LARGE = "A drawn without a scale"
+NO_SCALE = "scale dropped at the merge"
+TWICE = "merged twice"
+NOT_FROZEN = "base not frozen"
+SPECIMENS = [HEALTHY, SWAPPED, TOO_LARGE, NO_SCALE, TWICE, NOT_FROZEN]
+TRAINED = ["q_proj.lora_A.weight", "q_proj.lora_B.weight"]
+
+
+def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
+    """The record of one layer with one bug (or none)."""
+    d_in, d_out, r = int(generator.integers(40, 60)), 12, 4
+    scale = float(generator.choice([2, 4]))
+    weight, A, B = (normal(generator, *shape) for shape in ((d_out, d_in), (r, d_in), (d_out, r)))
+    start_A = generator.uniform(-1, 1, (r, d_in)).astype(np.float32) / d_in**0.5
+    start_B = np.zeros((d_out, r), np.float32)
+    if bug == SWAPPED:
+        start_A, start_B = np.zeros_like(start_A), normal(generator, d_out, r) / r**0.5
+    if bug == TOO_LARGE:
+        start_A = normal(generator, r, d_in)
+    times = {NO_SCALE: 1.0, TWICE: 2 * scale}.get(bug, scale)
+    base = ["embed_tokens.weight", "q_proj.base_layer.weight", "norm.weight"]
+    return {
+        "weight": weight,
+        "alpha": scale * r,
+        "start_A": start_A,
+        "start_B": start_B.astype(np.float32),
+        "A": A,
+        "B": B,
+        "merged": (weight + times * (B @ A)).astype(np.float32),
+        "trainable": [base[0], *TRAINED, base[2]] if bug == NOT_FROZEN else list(TRAINED),
+    }
+
+
+def cases(generator: np.random.Generator) -> Cases:
+    """Every specimen twice, in a random order."""
+    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+
+
+def diagnose(record: dict, blind_to: str | None = None, merges: bool = True) -> str:
+    """What is wrong with the layer; a wrong answer is one that is blind to some bug."""
+    r, d_in = record["A"].shape
+    update = record["B"] @ record["A"]
+    change = record["merged"] - record["weight"]
+    times = float((change * update).sum() / (update * update).sum())
+    scale = record["alpha"] / r
+    signs = {
+        SWAPPED: not record["start_A"].any(),
+        TOO_LARGE: np.abs(record["start_A"]).max() > 1.5 / d_in**0.5,
+        NO_SCALE: merges and abs(times - 1) < 0.1,
+        TWICE: merges and abs(times - 2 * scale) < 0.1,
+        NOT_FROZEN: any("lora_" not in name for name in record["trainable"]),
+    }
+    return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
+
+
+def scale_unknown(record: dict) -> str:
+    """Takes W0 + B A for the right merge, and any other for a double one."""
+    found = diagnose(record)
+    return {HEALTHY: TWICE, NO_SCALE: HEALTHY}.get(found, found)
+
+
+def roles_unknown(record: dict) -> str:
+    """Takes A for the one that starts at zero."""
+    found = diagnose(record, blind_to=SWAPPED)
+    zero_A = not record["start_A"].any()
+    return SWAPPED if found == HEALTHY and not zero_A else found
+
+
+def frozen_by_layer(record: dict) -> str:
+    """Looks at the wrapped layer alone, where the base is always frozen."""
+    return diagnose(record, blind_to=NOT_FROZEN)
+
+
+DIAGNOSE = Task(
+    name="diagnose",
+    title="5. The bug zoo",
+    points=3,
+    cases=cases,
+    answer=diagnose,
+    misconceptions=[
+        Misconception(
+            lambda record: HEALTHY,
+            "You call every specimen healthy. None of them raises an error: the numbers tell.",
+        ),
+        Misconception(
+            frozen_by_layer,
+            "You miss the base that is not frozen. Look at all the names in `trainable`: an "
+            "embedding or a norm that trains is part of the base too.",
+        ),
+        Misconception(
+            scale_unknown,
+            "You take W0 + B A for the right merge. Right is W0 + (alpha / r) B A, and twice that "
+            "update is the double merge.",
+        ),
+        Misconception(
+            roles_unknown,
+            "You expect A to start at zero. It is B that starts at zero, and A is random.",
+        ),
+        Misconception(
+            lambda record: diagnose(record, merges=False),
+            "You never look at the merge. Compare `merged - weight` with B A: by what factor?",
+        ),
+        Misconception(
+            lambda record: diagnose(record, blind_to=TOO_LARGE),
+            "You miss the start that is too large. Kaiming keeps |A| within 1 / sqrt(d_in).",
+        ),
+    ],
+    why="Every one of these bugs trains, and lowers the loss. What finds them are invariants: the "
+    "start equals the base, only A and B train, and the merge adds (alpha / r) B A once.",
+)

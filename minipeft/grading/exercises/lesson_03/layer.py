@@ -1,0 +1,197 @@
+"""Tasks 1 and 2: the forward pass, the start, the merge. LoRA, arXiv 2106.09685, section 4.1."""
+
+import math
+from functools import partial
+
+import numpy as np
+
+from ...tasks import Cases, Misconception, Task
+
+SIZES = [(6, 6, 2), (8, 5, 3), (4, 9, 2)]  # (d_in, d_out, r); a square one lets wrong orders run
+
+
+def normal(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    """Standard normal numbers, in float32 as torch has them."""
+    return generator.normal(size=shape).astype(np.float32)
+
+
+def lora_pieces(generator: np.random.Generator, d_in: int, d_out: int, r: int) -> list[object]:
+    """[weight, A, B, alpha] of one trained layer."""
+    alpha = int(generator.choice([4, 8, 16])) * r / 2
+    return [
+        normal(generator, d_out, d_in),
+        normal(generator, r, d_in),
+        normal(generator, d_out, r),
+        alpha,
+    ]
+
+
+def forward(x, weight, A, B, alpha, scale=lambda alpha, A: alpha / A.shape[0]):
+    """h = x W0^T + s x A^T B^T for rows x; the mistakes differ in s."""
+    return x @ weight.T + scale(alpha, A) * (x @ A.T @ B.T)
+
+
+def forward_cases(generator: np.random.Generator) -> Cases:
+    """One batch for each of the sizes."""
+    return [
+        [normal(generator, 3, d_in), *lora_pieces(generator, d_in, d_out, r)]
+        for d_in, d_out, r in SIZES
+    ]
+
+
+FORWARD = Task(
+    name="lora_forward",
+    title="1a. The forward pass",
+    points=2,
+    cases=forward_cases,
+    answer=forward,
+    misconceptions=[
+        Misconception(
+            partial(forward, scale=lambda alpha, A: 1.0),
+            "The scale is missing: the update counts alpha / r times, and yours counts once.",
+        ),
+        Misconception(
+            partial(forward, scale=lambda alpha, A: alpha),
+            "You scale by alpha alone. Divide by the rank r, or a larger r makes a larger update.",
+        ),
+        Misconception(
+            partial(forward, scale=lambda alpha, A: alpha / A.shape[1]),
+            "You divide alpha by the input's size. r is the other side of A: its number of rows.",
+        ),
+        Misconception(
+            partial(forward, scale=lambda alpha, A: alpha / math.sqrt(A.shape[0])),
+            "alpha / sqrt(r) is the scale of rsLoRA. LoRA itself divides by r.",
+        ),
+        Misconception(
+            lambda x, weight, A, B, alpha: alpha / A.shape[0] * (x @ A.T @ B.T),
+            "The frozen layer is missing: the update is added to W0 x, it does not replace it.",
+        ),
+        Misconception(
+            lambda x, weight, A, B, alpha: x @ weight.T + alpha / A.shape[0] * (x @ B @ A),
+            "A and B are swapped: x goes down to r numbers through A first, then up through B.",
+        ),
+    ],
+    why="x passes through r numbers only: two thin products cost r (d_in + d_out) multiplications "
+    "for each row, while the full matrix B A, which you never built, would cost d_in d_out.",
+)
+
+
+def zeros(generator, shape):
+    """The start of the matrix that must not disturb the base."""
+    return np.zeros(shape)
+
+
+def uniform(generator, shape):
+    """Kaiming uniform with a = sqrt(5), whose bound is 1 / sqrt(fan-in)."""
+    return generator.uniform(-1, 1, shape) / math.sqrt(shape[1])
+
+
+def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
+    """(A, B): A Kaiming uniform and B zero; the mistakes draw them otherwise."""
+    generator = np.random.default_rng(0)
+    return draw_A(generator, (r, d_in)), draw_B(generator, (d_out, r))
+
+
+def start_seen(value: object) -> dict:
+    """What can be said of a random start: shapes, which one is zero, spread, bound."""
+    A, B = (np.asarray(part, dtype=np.float64) for part in value)
+    unit = 1 / math.sqrt(A.shape[1])
+    return {
+        "shape of A": list(A.shape),
+        "shape of B": list(B.shape),
+        "A is zero": not A.any(),
+        "B is zero": not B.any(),
+        "spread of A, in units of kaiming's": float(A.std() * math.sqrt(3) / unit),
+        "A stays within 1/sqrt(d_in)": bool(np.abs(A).max() <= 1.01 * unit),
+    }
+
+
+START = Task(
+    name="lora_start",
+    title="1b. The start",
+    points=2,
+    cases=lambda generator: [[int(generator.integers(500, 700)), 24, 8], [512, 512, 16]],
+    answer=start,
+    observe=start_seen,
+    tolerance=0.08,  # thousands of draws: their spread is known to about 1%
+    misconceptions=[
+        Misconception(
+            partial(start, draw_A=zeros, draw_B=uniform),
+            "You zeroed A and drew B. That also starts at the base, but LoRA, and every file that "
+            "you will load, has B zero and A random.",
+        ),
+        Misconception(
+            partial(start, draw_A=zeros),
+            "Both are zero, so both gradients are zero for ever: each is a product with the other.",
+        ),
+        Misconception(
+            partial(start, draw_B=uniform),
+            "Both are random, so step 0 is not the base model: its answers are disturbed before "
+            "anything was learned. One of the two must be zero.",
+        ),
+        Misconception(
+            partial(start, draw_A=lambda g, shape: g.normal(size=shape)),
+            "A is drawn from randn without a scale. Kaiming's spread is 1 / sqrt(3 d_in): at "
+            "d_in = 4096 yours is 110 times too large.",
+        ),
+        Misconception(
+            partial(start, draw_A=lambda g, shape: g.uniform(-1, 1, shape) / math.sqrt(shape[0])),
+            "The spread of A follows from r. It should follow from its inputs (fan-in), d_in.",
+        ),
+        Misconception(
+            lambda d_in, d_out, r: tuple(part.T for part in start(d_in, d_out, r)),
+            "Both shapes are transposed. A maps d_in to r, so as a weight it is (r, d_in); B is "
+            "(d_out, r).",
+        ),
+    ],
+    why="B = 0 makes the update zero: the first step starts exactly at the base. A's random rows "
+    "give B a gradient, and once B moved, A has one as well.",
+)
+
+
+def merge(weight, A, B, alpha, scale=lambda alpha, A: alpha / A.shape[0]):
+    """W0 + s B A; the mistakes differ in s."""
+    return weight + scale(alpha, A) * (B @ A)
+
+
+def merge_in_place(weight, A, B, alpha):
+    """The right sum, written over the given weight."""
+    weight += alpha / A.shape[0] * (B @ A)
+    return weight
+
+
+MERGE = Task(
+    name="merge",
+    title="2. Merge",
+    points=2,
+    cases=lambda generator: [lora_pieces(generator, *size) for size in SIZES],
+    answer=merge,
+    calls=2,
+    misconceptions=[
+        Misconception(
+            partial(merge, scale=lambda alpha, A: 1.0),
+            "The scale was dropped at the merge: W0 + B A is another model than the one that you "
+            "trained, unless alpha happens to equal r.",
+        ),
+        Misconception(
+            merge_in_place,
+            "Your function changes the weight that it is given, so a second call merges twice. "
+            "Return a new matrix instead.",
+        ),
+        Misconception(
+            partial(merge, scale=lambda alpha, A: alpha),
+            "You scale by alpha alone. The trained model scales by alpha / r, so must the merge.",
+        ),
+        Misconception(
+            lambda weight, A, B, alpha: weight + alpha / A.shape[0] * (A.T @ B.T),
+            "You added the transposed update. B A is (d_out, d_in) like W0; A^T B^T is turned "
+            "over, and on a square layer nothing complains.",
+        ),
+        Misconception(
+            lambda weight, A, B, alpha: alpha / A.shape[0] * (B @ A),
+            "This is the update alone. The merged weight is W0 plus the update.",
+        ),
+    ],
+    why="(W0 + s B A) x = W0 x + s B (A x): one matrix gives the same answers as layer and "
+    "adapter, so a merged model costs nothing extra.",
+)
