@@ -82,11 +82,16 @@ def dequantize_blocks(
 
 
 def _levels(codes: Tensor, book: CodeBook, out: Tensor | None = None) -> Tensor:
-    """The level of each code, in `out` if given; a byte of two codes is one of 256 pairs."""
+    """The level of each code, in `out` if given; a byte of two codes is one of 256 pairs.
+
+    index_select copies single numbers several times as fast as rows of two, so a pair of float32
+    is looked up as one int64.
+    """
     if book.pairs is None:
         return book.levels.index_select(0, codes)
-    pairs = None if out is None else out.view(-1, 2)
-    return torch.index_select(book.pairs, 0, codes, out=pairs).view(-1)
+    pairs = book.pairs.view(torch.int64).view(-1)  # (256,)
+    out = None if out is None else out.view(torch.int64)
+    return torch.index_select(pairs, 0, codes, out=out).view(torch.float32)
 
 
 def _pack(codes: Tensor, bits: int) -> Tensor:
