@@ -12,18 +12,40 @@ PYTHON      ?=
 PYTHONS     := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test setup lint notebooks exercises bench bench-gpu clean FORCE
+.PHONY: help lab test quick test-portable test-sse test-avx2 setup lint notebooks exercises bench bench-gpu clean FORCE
 
 help: ## Print this help
 	@echo "minipeft: parameter-efficient fine-tuning, built from scratch"
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' Makefile | awk -F@ '{ printf "%-22s%s\n", $$1, $$2 }'
 
 lab: setup ## Open your copies of the lessons, in workbook/, in JupyterLab
 	$(RUN) scripts/lab.py $(LAB_FLAGS)
 
-test: setup ## Run every test (under ten minutes on two cores)
-	$(RUN) -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+# A file of tests, or a lesson, goes to one of two workers as a whole.
+PYTEST      := -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+# What computes with fractions: the rest is the same on every processor.
+NUMERIC     := tests/base tests/core tests/course tests/models tests/quant
+# Of the three families of models, Llama's; what takes seconds is left to `make test`.
+QUICK       := tests/core tests/course tests/models tests/quant/test_linear4bit.py \
+               tests/quant/test_nf4.py -m "not slow" -k "not bert and not gpt2"
+# Kinds of processor that this one can stand in for: PyTorch's own loops, oneDNN, MKL.
+SSE         := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
+AVX2        := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
+
+test: setup ## Run every test (about ten minutes on two cores)
+	$(RUN) $(PYTEST)
+
+quick: lint ## Lint and the tests of the numeric core (two minutes on two cores)
+	$(RUN) $(PYTEST) $(QUICK)
+
+test-portable: test-sse test-avx2 ## Run lessons and numbers once more, rounded as older processors do
+
+test-sse: setup
+	$(SSE) $(RUN) $(PYTEST) $(NUMERIC) notebooks solutions
+
+test-avx2: setup
+	$(AVX2) $(RUN) $(PYTEST) $(NUMERIC) notebooks solutions
 
 setup: $(READY) ## Make .venv with all that lessons and tests need (the others do it for you)
 

@@ -2,20 +2,22 @@
 
 import os
 import random
+import shutil
 import sys
 from pathlib import Path
 
+from tests import processor
+
 OFFLINE = Path(__file__).parent / "offline"
+# The compiler that torch.compile looks for.
+CXX = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
 
 # Set before transformers is imported, and inherited by kernels and every other child.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "0"}
-# The models are so small that a second thread costs more than it brings.
-os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
-# Lessons ask for two threads. Where two run at once, threads that spin while waiting cost 20x.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ |= processor.settings(os.environ)
 if sys.path[0] != str(OFFLINE):
     sys.path.insert(0, str(OFFLINE))
 
@@ -36,9 +38,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Seed every generator, and allow loopback to the tests that talk to a server or a kernel."""
+    """Skip what the machine lacks; seed; allow loopback to what talks to a server or a kernel."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("this machine has no NVIDIA GPU")
+    if item.get_closest_marker("compiler") and not shutil.which(CXX):
+        pytest.skip(f"torch.compile needs a C++ compiler, and {CXX} is not installed")
     is_notebook_cell = not isinstance(item, pytest.Function)
     offline_guard.loopback_allowed = is_notebook_cell or bool(item.get_closest_marker("browser"))
     random.seed(0)

@@ -20,6 +20,12 @@ NEEDS = {
         "sudo apt-get install bubblewrap",
         *["it is for Linux alone; a Linux machine runs these tests"] * 2,
     ),
+    "compiler": (
+        "a C++ compiler",
+        "sudo apt-get install g++",
+        "xcode-select --install",
+        "it takes Visual Studio's C++ build tools",
+    ),
     "gpu": (
         "an NVIDIA GPU",
         "it takes NVIDIA's driver, and a torch built for CUDA, as pip's usual one is",

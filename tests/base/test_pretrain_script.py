@@ -8,6 +8,7 @@ import pytest
 
 from minipeft.models.llama import load_pretrained
 
+pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).parents[2] / "scripts" / "pretrain.py"
 
 

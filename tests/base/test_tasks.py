@@ -61,6 +61,7 @@ def test_a_task_that_does_not_exist():
         task("pirates")
 
 
+@pytest.mark.slow
 def test_lora_learns_the_pirate_style_nearly_as_well_as_full_fine_tuning():
     """Rank 8 on all linear layers, at the same steps: test loss within 15% of full's."""
     todo = task("pirate", batches=STEPS, test_batches=8, batch_size=12)

@@ -165,9 +165,11 @@ def test_a_gpu_gives_the_processor_s_numbers(method, family):
     assert_close(logits(model.cpu()).detach(), answer, "back again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", MAKERS)
-def test_it_compiles(method):
-    """backend="eager" traces as any backend does, and needs no C++ compiler."""
+def test_it_compiles(method, monkeypatch):
+    """backend="eager" traces as any does, and needs no C++ compiler; one block says it all."""
+    monkeypatch.setattr("tests.core.models.LAYERS", 1)
     model = adapted(method, "gpt2", torch.float64)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")

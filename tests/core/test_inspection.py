@@ -160,6 +160,7 @@ def test_a_damaged_file_of_weights(tmp_path):
         inspect_adapter(folder, base)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     folder, _ = by_peft(tmp_path / "adapter", "llama")
     base: LlamaForCausalLM = build("llama")

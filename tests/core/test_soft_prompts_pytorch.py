@@ -82,6 +82,7 @@ def test_autocast_trains_on_any_processor(case, dtype):
     assert all(values.grad.any() for values in trained_by_us(model).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["prompt", "prefix", "p-tuning mlp"])
 def test_compiles_without_a_graph_break(case):
     model = scrambled("llama", case) if case == "prefix" else own_prompt(case)[0]
@@ -92,6 +93,7 @@ def test_compiles_without_a_graph_break(case):
     assert_close(getattr(answer, "logits", answer), getattr(plain, "logits", plain))
 
 
+@pytest.mark.slow
 def test_compiles_around_an_lstm():
     """torch.compile leaves it to PyTorch's own kernel, where that has one for autocast, too."""
     model = own_prompt("p-tuning lstm")[0]

@@ -14,10 +14,11 @@ RELATIVE = 0.05
 TINY = 1e-6
 POINTS = 2
 
-# With the spaces around it: a column's padding depends on how many digits a number has.
+# With the spaces around it: a column's padding depends on how many digits a number has. A comma
+# belongs to a number where three digits follow; elsewhere it separates, as in "100, 200".
 NUMBER = re.compile(
-    r"(?P<number> *(?<![\w.])[-+]?\d[\d,]*(?P<decimals>\.\d+)?(?P<exponent>[eE][-+]?\d+)?) *"
-    r"(?![\w]|\.\d)(?P<percent>%?)"
+    r"(?P<number> *(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+    r"(?P<decimals>\.\d+)?(?P<exponent>[eE][-+]?\d+)?) *(?![\w]|\.\d)(?P<percent>%?)"
 )
 
 

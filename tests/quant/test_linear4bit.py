@@ -143,6 +143,8 @@ def test_under_autocast_and_checkpointing():
     assert torch.equal(again[1], forward_backward(ours, x)[1])
 
 
+@pytest.mark.slow
+@pytest.mark.compiler
 def test_compiled_layer_has_the_same_bits():
     plain, fast = Linear4bit(linear()), Linear4bit(linear(), compiled=True)
     x = torch.randn(5, 128)

@@ -108,6 +108,8 @@ def test_any_block_size(shape, block_size, double_quant, seed):
         assert torch.equal(ours.absmax, plain)
 
 
+@pytest.mark.slow
+@pytest.mark.compiler
 @pytest.mark.parametrize(
     ("quant_type", "dtype", "shape"),
     [

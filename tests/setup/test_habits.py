@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .project import ROOT
 
@@ -93,10 +94,25 @@ def test_contributing_fits_one_screen():
     assert len(prose.splitlines()) <= 40
 
 
-def test_ci_script_is_a_program():
+def test_ci_script_lints_first_and_ends_with_every_test():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "make test" in script.read_text(encoding="utf-8").splitlines()[-1]
+    lines = script.read_text(encoding="utf-8").splitlines()
+    goals = [line.split() for line in lines if line.startswith("make ")]
+    assert goals[0] == ["make", "lint"]
+    assert lines[-1].split() == goals[-1] and goals[-1][-1] == "test"
+    assert "test-portable" in goals[-1]
+
+
+def test_the_workflow_has_every_kind_of_machine_and_lints_first():
+    jobs = yaml.safe_load(_text(".github/workflows/test.yml"))["jobs"]
+    systems = " ".join(jobs["tested-versions"]["strategy"]["matrix"]["os"])
+    assert all(kind in systems for kind in ("ubuntu-latest", "-arm", "macos", "windows"))
+    runs = [step.get("run", "") for step in jobs["tested-versions"]["steps"]]
+    assert runs.index("make lint") < runs.index("make test")
+    kinds = jobs["older-processors"]["strategy"]["matrix"]["kind"]
+    portable = re.search(r"^test-portable: (.*?) ##", _text("Makefile"), re.MULTILINE)[1]
+    assert [f"test-{kind}" for kind in kinds] == portable.split()
 
 
 def _text(name: str) -> str:

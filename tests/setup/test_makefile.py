@@ -18,9 +18,13 @@ pytestmark = pytest.mark.skipif(
 STAND_IN = f"""#!/bin/sh
 if [ "$1" = -c ]; then exec "{sys.executable}" -S -c "import sys; $PREAMBLE
 $2"; fi
-echo "$@" >> "$CALLS"
 case "$*" in
-    "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pytest"*)
+        echo "$@ | $ATEN_CPU_CAPABILITY $ONEDNN_MAX_CPU_ISA $MKL_ENABLE_INSTRUCTIONS" >> "$CALLS" ;;
+    *) echo "$@" >> "$CALLS" ;;
+esac
+case "$*" in
+    "-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python && cp "$0" .venv/bin/lint-imports ;;
     "-m pip"*) exit "$PIP_ANSWER" ;;
 esac
 """
@@ -64,9 +68,45 @@ def checkout(tmp_path) -> Checkout:
 def test_bare_make_prints_help(checkout):
     done, calls = checkout.make()
     assert done.returncode == 0 and not calls
-    for target in ("lab", "test", "setup", "lint", "notebooks", "exercises", "bench", "clean"):
+    for target in (
+        "lab",
+        "test",
+        "quick",
+        "test-portable",
+        "setup",
+        "lint",
+        "notebooks",
+        "exercises",
+        "bench",
+        "clean",
+    ):
         assert f"make {target} " in done.stdout
     assert "make bench-gpu " in done.stdout
+
+
+KINDS = {
+    "sse": "default SSE41 SSE4_2",
+    "avx2": "avx2 AVX2 AVX2",
+}
+
+
+def test_portable_tests_run_once_for_each_kind_of_processor(checkout):
+    """The stand-in writes down three variables with each call of pytest."""
+    done, calls = checkout.make("test-portable")
+    assert done.returncode == 0, done.stderr
+    runs = [call for call in calls if call.startswith("-m pytest")]
+    assert [run.rpartition(" | ")[2] for run in runs] == list(KINDS.values())
+    for run in runs:
+        assert {"tests/core", "notebooks", "solutions"} <= set(run.split())
+        assert not {"tests", "tests/setup", "tests/browser", "tests/grading"} & set(run.split())
+
+
+def test_quick_tests_lint_first_and_leave_out_what_is_slow(checkout):
+    done, calls = checkout.make("quick")
+    assert done.returncode == 0, done.stderr
+    assert any("ruff check" in call for call in calls)
+    assert calls[-1].startswith("-m pytest") and "not slow" in calls[-1]
+    assert "notebooks" not in calls[-1].split()
 
 
 @pytest.mark.parametrize("target, options", [("bench", ""), ("bench-gpu", " --device cuda")])
