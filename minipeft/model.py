@@ -190,19 +190,19 @@ class PeftModel(nn.Module):
     def add_weighted_adapter(
         self, adapters: list[str], weights: list[float], adapter_name: str, **options: Any
     ) -> None:
-        """Make one more adapter of a weighted sum of LoRA adapters; options as `weighted_sum`."""
+        """Add a weighted sum of low-rank adapters as one more; options as `weighted_sum`."""
         chosen = {name: self._adapter(name) for name in adapters}
         self.add_adapter(adapter_name, *weighted_sum(chosen, weights, **options))
 
     def penalty(self) -> Tensor | float:
-        """What the method in force adds to the loss: AdaLoRA's and diff pruning's regularizer.
+        """What the method in force adds to the loss: a regularizer.
 
         For a loss of your own; in the `loss` that a model gives back it is already.
         """
         return self._active.penalty()
 
     def update_and_allocate(self, global_step: int) -> None:
-        """What the method does after each optimizer step, counted from 1: AdaLoRA moves ranks."""
+        """What the method does after each optimizer step, counted from 1: it may move ranks."""
         self._active.config.after_step(self._active.tuners, global_step)
 
     def merge_adapter(self, safe_merge: bool = False, requantize: bool = False) -> dict[str, float]:
@@ -271,9 +271,9 @@ class PeftModel(nn.Module):
     ) -> None:
         """Write adapters in peft's layout: "default" into the folder, others into subfolders.
 
-        path_initial_model_for_weight_conversion: not None writes a PiSSA adapter as a plain LoRA of
-        twice its rank, which fits the base itself. peft finds A0 and B0 in the folder of this name;
-        here they are at hand, and nothing is read.
+        path_initial_model_for_weight_conversion: not None writes what is added to the base as A
+        and B. An adapter that starts from the base's singular vectors then has twice its rank.
+        peft reads where it started from the folder of this name; here nothing is read.
 
         Raises ValueError for an unknown name, OSError where writing fails (old files stay whole).
         """

@@ -135,8 +135,8 @@ class LayerConfig(PeftConfig):
         dot), one string (a regular expression for the whole name), or "all-linear".
     exclude_modules: the same forms; what matches is left alone.
     layers_to_transform: only these layer numbers; layers_pattern: the name of the list of layers.
-    bias: "none", "lora_only" (train the targets' biases too; other methods put their own name in
-        front) or "all" (every bias of the model).
+    bias: "none", "<method>_only" (the targets' biases too; in lower case) or "all" (every bias
+        of the model).
     modules_to_save: names of modules that are trained in full and saved beside the adapter.
     fan_in_fan_out: how the targets store their weight; set from the layers when attached.
     """
@@ -151,8 +151,12 @@ class LayerConfig(PeftConfig):
 
     file_prefix: ClassVar[str] = "base_model.model."
     needs_targets: ClassVar[bool] = True
-    own_bias: ClassVar[str] = "lora_only"  # how `bias` says "those of the targets"
     patterns: ClassVar[tuple[str, ...]] = ()  # options of the form {name or regex: value}
+
+    @property
+    def own_bias(self) -> str:
+        """The value of `bias` that trains the targets' biases."""
+        return f"{self.peft_type.lower()}_only"
 
     def __post_init__(self) -> None:
         check_list("modules_to_save", self.modules_to_save, str)

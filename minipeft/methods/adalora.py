@@ -61,6 +61,7 @@ class AdaLoraConfig(LayerConfig):
     r: int = 8
 
     peft_type: ClassVar[str] = "ADALORA"
+    own_bias: ClassVar[str] = "lora_only"  # as in peft
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,7 +44,6 @@ class DiffPruningConfig(LayerConfig):
     nonzeros: dict[str, int] = field(default_factory=dict)
 
     peft_type: ClassVar[str] = "DIFF_PRUNING"
-    own_bias: ClassVar[str] = "diff_pruning_only"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -44,7 +44,6 @@ class VeraConfig(LayerConfig):
     init_weights: bool = True
 
     peft_type: ClassVar[str] = "VERA"
-    own_bias: ClassVar[str] = "vera_only"
     not_in_files: ClassVar[tuple[str, ...]] = ("exclude_modules",)
 
     def __post_init__(self) -> None:
