@@ -1,4 +1,13 @@
+import matplotlib.pyplot as plt
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_open_figures():
+    """Each test starts and leaves pyplot without figures, whatever an earlier test left open."""
+    plt.close("all")
+    yield
+    plt.close("all")
 
 
 class Shown:
