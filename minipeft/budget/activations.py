@@ -6,12 +6,12 @@ to another stack): there it is an estimate, with GELU and dropout as one operati
 DeBERTa's tables of relative positions.
 """
 
-from minipeft.budget.recipe import Recipe
 from minipeft.budget.tape import Tape, Value
 from minipeft.budget.training import Training
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.budget.tuned import encoder, tuned
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.layer_stack import LayerStack
 
 
 class Forward:
@@ -25,7 +25,7 @@ class Forward:
         self,
         architecture: Architecture,
         training: Training,
-        recipe: Recipe,
+        recipe: TrainingSetup,
         width: int,
         fused: bool = True,
     ) -> None:
@@ -65,14 +65,14 @@ class Forward:
         stacks = zip(self.architecture.stacks, self.lengths, strict=True)
         return max(self.batch * length * stack.inner * self.width for stack, length in stacks)
 
-    def start(self, stack: Stack, length: int) -> Value:
+    def start(self, stack: LayerStack, length: int) -> Value:
         """The embeddings of the tokens, and a soft prompt before them."""
         trained = self.training.trained(self.shape.in_base(self.shape.words))
         rows = self.batch * (length - self.virtual)
         x = self.kept.embedding(rows, stack.hidden, self.width, trained)
         return x.like(rows=self.batch * length, grad=True) if self.virtual else x
 
-    def through(self, stack: Stack, x: Value, memory: Value | None) -> Value:
+    def through(self, stack: LayerStack, x: Value, memory: Value | None) -> Value:
         """All layers of a stack, and its last norm. memory: what the stack before it made."""
         angles = Value(x.rows // self.batch, stack.head_dim, self.width)
         self.angles = angles, angles.like()
@@ -88,7 +88,7 @@ class Forward:
             x = y
         return self.norm(stack, self.shape.in_base(stack.last_norm), x) if stack.last_norm else x
 
-    def layer(self, stack: Stack, place: str, x: Value, memory: Value | None) -> Value:
+    def layer(self, stack: LayerStack, place: str, x: Value, memory: Value | None) -> Value:
         """x + attention(norm(x)), x + attention(norm(x), memory), x + mlp(norm(x))."""
         names = stack.role_names(self.canonical)
         kinds = [("", None), ("cross_", memory)] if "cross_q_proj" in names else [("", None)]
@@ -99,7 +99,7 @@ class Forward:
         y = self.mlp(stack, place, self.norm(stack, f"{place}.{stack.norms[-1]}", x))
         return self.tape.add(x, self.tape.dropout(y, stack.dropout))
 
-    def norm(self, stack: Stack, path: str, x: Value) -> Value:
+    def norm(self, stack: LayerStack, path: str, x: Value) -> Value:
         """A norm, and the tuner that may stand on it."""
         norm = self.tape.rms_norm if stack.rms else self.tape.layer_norm
         return tuned(self.tape, x, norm(x, self.training.trained(path)), self.training.tuner(path))
@@ -109,7 +109,7 @@ class Forward:
         h = self.tape.linear(x, outputs, self.training.trained(path))
         return tuned(self.tape, x, h, self.training.tuner(path))
 
-    def attend(self, stack: Stack, place: str, kind: str, x: Value, source: Value) -> Value:
+    def attend(self, stack: LayerStack, place: str, kind: str, x: Value, source: Value) -> Value:
         """Attention of x to `source`: queries of the one, keys and values of the other."""
         names = stack.role_names(self.canonical)
         paths = [f"{place}.{names[f'{kind}{role}_proj']}" for role in "qkvo"]
@@ -128,7 +128,7 @@ class Forward:
         k, v = (value.like(features=q.features) for value in (k, v))  # each serves its group
         return self.matrix(paths[3], self.mixed(stack, q, k, v), stack.hidden)
 
-    def mixed(self, stack: Stack, q: Value, k: Value, v: Value) -> Value:
+    def mixed(self, stack: LayerStack, q: Value, k: Value, v: Value) -> Value:
         """softmax(q k^T) v of every head."""
         keys = k.rows // self.batch
         if self.recipe.attention == "eager":
@@ -137,7 +137,7 @@ class Forward:
             self.tape.keep(Value(q.rows // self.batch, keys, self.width))
         return self.tape.fused_attention(q, k, v, stack.heads)
 
-    def mlp(self, stack: Stack, place: str, x: Value) -> Value:
+    def mlp(self, stack: LayerStack, place: str, x: Value) -> Value:
         """down(act(up x)), or down(act(gate x) * up x), and the tuner that may stand on it all."""
         names = stack.role_names(self.canonical)
         path = {role: f"{place}.{names[role]}" for role in names}

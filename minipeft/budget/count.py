@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.budget.discrepancies import CLAIMS
+from minipeft.budget.discrepancies import DISCREPANCIES
 from minipeft.core.adapter import layers_for
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.patterns import is_below
@@ -124,7 +124,7 @@ def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> li
         architecture = architecture_for(wanted, config)
     except ValueError:
         return []  # a model of no known family
-    claims = [claim for claim in CLAIMS if type(claim.config) is type(config)]
+    claims = [claim for claim in DISCREPANCIES if type(claim.config) is type(config)]
     claims = [claim for claim in claims if architecture.like(ARCHITECTURES[claim.model])]
     return [
         str(claim)

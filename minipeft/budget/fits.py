@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from minipeft.budget.recipe import Recipe
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
 from minipeft.methods.lora_config import LoraConfig
 
@@ -61,11 +61,11 @@ class Fit:
         return "\n".join(lines)
 
 
-Needs = Callable[[PeftConfig | None, Recipe], int]
-Step = tuple[str, PeftConfig | None, Recipe]
+Needs = Callable[[PeftConfig | None, TrainingSetup], int]
+Step = tuple[str, PeftConfig | None, TrainingSetup]
 
 
-def steps(config: PeftConfig | None, recipe: Recipe) -> Iterator[Step]:
+def steps(config: PeftConfig | None, recipe: TrainingSetup) -> Iterator[Step]:
     """What may be changed, the least harm first: each with its name."""
     if recipe.training:
         yield "checkpointing=True", config, replace(recipe, checkpointing=True)
@@ -81,7 +81,7 @@ def steps(config: PeftConfig | None, recipe: Recipe) -> Iterator[Step]:
 
 
 def find_changes(
-    config: PeftConfig | None, recipe: Recipe, room: int, needs: Needs
+    config: PeftConfig | None, recipe: TrainingSetup, room: int, needs: Needs
 ) -> dict[str, int]:
     """What helps -> the bytes needed then: each change alone, or, if need be, several together."""
     now = needs(config, recipe)

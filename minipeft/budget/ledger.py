@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from minipeft.budget.activations import Forward
-from minipeft.budget.recipe import DTYPES, Recipe
 from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
 from minipeft.budget.training import Training
+from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.config import PeftConfig
 from minipeft.core.linear import is_linear, is_packed
 from minipeft.core.patterns import is_below, matches
@@ -25,7 +25,7 @@ class Ledger:
     Raises ValueError or TypeError where the three don't go together.
     """
 
-    def __init__(self, wanted: Any, config: PeftConfig | None, recipe: Recipe) -> None:
+    def __init__(self, wanted: Any, config: PeftConfig | None, recipe: TrainingSetup) -> None:
         if recipe.training and recipe.quantization and config is None:
             raise ValueError(
                 f"quantization={recipe.quantization!r} freezes the weights, so nothing would be "

@@ -13,11 +13,11 @@ Activation Recomputation in Large Transformer Models", section 4 (activations); 
 from dataclasses import dataclass
 from typing import Any
 
-from minipeft.budget.discrepancies import MEMORY_CLAIMS
+from minipeft.budget.discrepancies import MEMORY_DISCREPANCIES
 from minipeft.budget.fits import Fit, both, find_changes, parse_size
 from minipeft.budget.ledger import Ledger
-from minipeft.budget.recipe import Recipe
 from minipeft.budget.states import paged_bytes
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
 from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
@@ -39,7 +39,7 @@ class MemoryBudget:
     paged_bytes: int
     model: Any
     config: PeftConfig | None
-    recipe: Recipe
+    recipe: TrainingSetup
 
     @property
     def in_memory(self) -> dict[str, int]:
@@ -64,7 +64,9 @@ class MemoryBudget:
         except ValueError:
             return []  # of no known family
         recipe = self.config is None, self.recipe.quantization
-        claims = [claim for claim in MEMORY_CLAIMS if (claim.full, claim.quantization) == recipe]
+        claims = [
+            claim for claim in MEMORY_DISCREPANCIES if (claim.full, claim.quantization) == recipe
+        ]
         return [claim.text for claim in claims if ARCHITECTURES[claim.model].like(model)]
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +96,7 @@ class MemoryBudget:
 
         known = {str((self.config, self.recipe)): self.needed_bytes}
 
-        def needs(config: PeftConfig | None, recipe: Recipe) -> int:
+        def needs(config: PeftConfig | None, recipe: TrainingSetup) -> int:
             asked = str((config, recipe))
             if asked not in known:
                 other = memory_budget(self.model, config, **vars(recipe))
@@ -122,11 +124,11 @@ def memory_budget(
     """What training takes, from shapes alone. Nothing is built and nothing is changed.
 
     architecture_or_model, config: as in count_parameters; None is full fine-tuning.
-    options: batch, length, optimizer, checkpointing, quantization, dtype, ..., see Recipe.
+    options: batch, length, optimizer, checkpointing, quantization, dtype, ..., see TrainingSetup.
 
     Raises ValueError or TypeError for what isn't known or doesn't go together.
     """
-    recipe = Recipe(**options)
+    recipe = TrainingSetup(**options)
     ledger = Ledger(architecture_or_model, config, recipe)
     listed = list(ledger.rows())
     rows = {name: count for name, count, _ in listed}

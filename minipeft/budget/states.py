@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from minipeft.budget.recipe import OPTIMIZERS
+from minipeft.budget.training_setup import OPTIMIZERS
 
 BLOCK, NESTED_BLOCK = 64, 256  # weights to an absmax, and absmax values to theirs
 SMALLEST_8BIT = 4096  # bitsandbytes keeps the states of smaller tensors in 32 bits

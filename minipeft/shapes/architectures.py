@@ -11,19 +11,19 @@ from typing import Any, Self
 
 from minipeft.core.errors import nearest
 from minipeft.core.reading import read_json
-from minipeft.shapes.decoders import GPT2, Llama, Mistral, Qwen2
-from minipeft.shapes.encoder_decoders import MT5, T5, Whisper
-from minipeft.shapes.encoders import Bert, DebertaV2, Roberta, ViT
-from minipeft.shapes.family import Family
-from minipeft.shapes.fields import (
+from minipeft.shapes.config_json import (
     check_size,
     head_of,
     one_name,
     read_sizes,
     refuse_misspelt,
 )
-from minipeft.shapes.skeleton import Skeleton
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.decoders import GPT2, Llama, Mistral, Qwen2
+from minipeft.shapes.encoder_decoders import MT5, T5, Whisper
+from minipeft.shapes.encoders import Bert, DebertaV2, Roberta, ViT
+from minipeft.shapes.family import Family
+from minipeft.shapes.layer_stack import LayerStack
+from minipeft.shapes.meta_model import MetaModel
 
 FAMILIES: dict[str, type[Family]] = {
     "llama": Llama,
@@ -106,23 +106,23 @@ class Architecture:
         return self.shape.task
 
     @cached_property
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         """Its transformer layers: one stack, or an encoder's and a decoder's."""
         return self.shape.stacks()
 
     @cached_property
-    def model(self) -> Skeleton:
+    def model(self) -> MetaModel:
         """Its modules under the names they have in transformers."""
-        return self._skeleton(canonical=False)
+        return self._meta_model(canonical=False)
 
     @cached_property
-    def canonical(self) -> Skeleton:
+    def canonical(self) -> MetaModel:
         """Its modules with `q_proj` ... `down_proj` for the family's names, one matrix each."""
-        return self._skeleton(canonical=True)
+        return self._meta_model(canonical=True)
 
-    def _skeleton(self, canonical: bool) -> Skeleton:
+    def _meta_model(self, canonical: bool) -> MetaModel:
         shape, words = self.shape, self.shape.in_base(self.shape.words)
-        return Skeleton(shape.parts(canonical), shape, words, shape.output(), canonical)
+        return MetaModel(shape.parts(canonical), shape, words, shape.output(), canonical)
 
     @cached_property
     def total(self) -> int:

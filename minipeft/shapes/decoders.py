@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 from minipeft.shapes.family import REQUIRED, Family, divided
-from minipeft.shapes.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.layer_stack import LayerStack
+from minipeft.shapes.meta_model import Parts, RMSNorm, embedding, layer_norm, linear, tied
 
 HEADS = ("CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "FEATURE_EXTRACTION")
 
@@ -36,11 +36,11 @@ class Llama(Family):
         attention = {"q_proj", "k_proj", "v_proj", "o_proj"} if self.attention_bias else set()
         return attention | ({"gate_proj", "up_proj", "down_proj"} if self.mlp_bias else set())
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         attention = {role: f"self_attn.{role}" for role in ("q_proj", "k_proj", "v_proj", "o_proj")}
         mlp = {role: f"mlp.{role}" for role in ("gate_proj", "up_proj", "down_proj")}
         return [
-            Stack(
+            LayerStack(
                 path="layers",
                 last_norm="norm",
                 activation="silu",
@@ -121,11 +121,11 @@ class GPT2(Family):
         super().complete()
         self.intermediate_size = self.intermediate_size or 4 * self.hidden_size
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         fused = dict.fromkeys(("q_proj", "k_proj", "v_proj"), "attn.c_attn")
         others = {"o_proj": "attn.c_proj", "up_proj": "mlp.c_fc", "down_proj": "mlp.c_proj"}
         return [
-            Stack(
+            LayerStack(
                 path="h",
                 last_norm="ln_f",
                 layers=self.num_hidden_layers,

@@ -5,8 +5,8 @@ from typing import ClassVar
 from torch import nn
 
 from minipeft.shapes.family import REQUIRED, Family, divided
-from minipeft.shapes.skeleton import Parts, RMSNorm, embedding, layer_norm, linear, tied
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.layer_stack import LayerStack
+from minipeft.shapes.meta_model import Parts, RMSNorm, embedding, layer_norm, linear, tied
 
 HEADS = ("SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
 
@@ -43,13 +43,13 @@ class T5(Family):
     def lengths(self, length: int, target_length: int) -> list[int]:
         return [length, target_length]
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         return [
             self.stack("encoder", self.num_hidden_layers),
             self.stack("decoder", self.num_decoder_layers),
         ]
 
-    def stack(self, side: str, layers: int) -> Stack:
+    def stack(self, side: str, layers: int) -> LayerStack:
         """The encoder's layers, or the decoder's, which also read what the encoder made."""
         decoder = side == "decoder"
         last = 2 if decoder else 1
@@ -61,7 +61,7 @@ class T5(Family):
             mlp = {"gate_proj": "wi_0", "up_proj": "wi_1"}
         for role, name in (mlp | {"down_proj": "wo"}).items():
             names[role] = f"layer.{last}.DenseReluDense.{name}"
-        return Stack(
+        return LayerStack(
             path=f"{side}.block",
             last_norm=f"{side}.final_layer_norm",
             activation="gelu" if self.feed_forward_proj == "gated-gelu" else "relu",
@@ -132,10 +132,10 @@ class Whisper(Family):
     def lengths(self, length: int, target_length: int) -> list[int]:
         return [self.max_source_positions, target_length]
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         return [self.stack(side) for side in ("encoder", "decoder")]
 
-    def stack(self, side: str) -> Stack:
+    def stack(self, side: str) -> LayerStack:
         """The encoder's layers, or the decoder's, which also read what the encoder made."""
         decoder, heads = side == "decoder", getattr(self, f"{side}_attention_heads")
         own = {f"{role}_proj": f"self_attn.{role}_proj" for role in "qkv"}
@@ -146,7 +146,7 @@ class Whisper(Family):
             names["cross_o_proj"] = "encoder_attn.out_proj"
             norms.append("encoder_attn_layer_norm")
         names |= {"up_proj": "fc1", "down_proj": "fc2"}
-        return Stack(
+        return LayerStack(
             path=f"{side}.layers",
             last_norm=f"{side}.layer_norm",
             layers=getattr(self, f"{side}_layers"),

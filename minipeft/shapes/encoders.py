@@ -5,8 +5,8 @@ from typing import ClassVar
 from torch import nn
 
 from minipeft.shapes.family import REQUIRED, Family, divided
-from minipeft.shapes.skeleton import Parts, embedding, layer_norm, linear, numbers, tied
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.layer_stack import LayerStack
+from minipeft.shapes.meta_model import Parts, embedding, layer_norm, linear, numbers, tied
 
 HEADS = ("FEATURE_EXTRACTION", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "MASKED_LM")
 
@@ -45,9 +45,9 @@ class Bert(Family):
         """The matrices that have a bias."""
         return frozenset(self.matrices)
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         return [
-            Stack(
+            LayerStack(
                 path="encoder.layer",
                 last_norm=self.last_norm,
                 layers=self.num_hidden_layers,

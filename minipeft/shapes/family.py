@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from minipeft.shapes.skeleton import Parts
-from minipeft.shapes.stack import Stack
+from minipeft.shapes.layer_stack import LayerStack
+from minipeft.shapes.meta_model import Parts
 
 REQUIRED = object()
 
@@ -34,7 +34,7 @@ class Family:
         if getattr(self, "head_dim", None) is None:
             self.head_dim = divided("hidden_size", self.hidden_size, self.num_attention_heads)
 
-    def stacks(self) -> list[Stack]:
+    def stacks(self) -> list[LayerStack]:
         """The layers."""
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from minipeft.core.errors import nearest
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.fields import CLASSES
+from minipeft.shapes.config_json import CLASSES
 
 
 def llama(layers: int, hidden: int, inner: int, heads: int, keys: int, **more: Any) -> Architecture:

@@ -25,7 +25,7 @@ OPTIMIZERS = {
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingSetup:
     """The options of `memory_budget`.
 
     batch, length: texts and tokens of each in one forward pass; target_length: of what an

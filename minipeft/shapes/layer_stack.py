@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from minipeft.shapes.skeleton import Conv1D, Parts, RMSNorm, layer_norm, linear
+from minipeft.shapes.meta_model import Conv1D, Parts, RMSNorm, layer_norm, linear
 
 
 @dataclass(frozen=True)
-class Stack:
+class LayerStack:
     """Equal transformer layers, one after the other.
 
     path: of the list of layers. last_norm: of the norm after them, if any.

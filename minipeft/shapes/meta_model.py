@@ -62,7 +62,7 @@ def tied(layer: nn.Linear, table: nn.Embedding) -> nn.Linear:
     return layer
 
 
-class Skeleton(nn.Module):
+class MetaModel(nn.Module):
     """The modules of a model by dotted name; `config` has its sizes, as a transformers model's.
 
     words, output: the names of its embedding and of the layer that makes logits, if any.
