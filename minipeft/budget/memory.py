@@ -30,7 +30,7 @@ class MemoryBudget:
 
     peak_bytes: the most at one moment, where gradients are dropped after each step.
     paged_bytes: the part of the optimizer's states that may leave the GPU.
-    model, config, recipe: what it was asked for.
+    model, config, setup: what it was asked for.
     """
 
     rows: dict[str, int]
@@ -39,7 +39,7 @@ class MemoryBudget:
     paged_bytes: int
     model: Any
     config: PeftConfig | None
-    recipe: TrainingSetup
+    setup: TrainingSetup
 
     @property
     def in_memory(self) -> dict[str, int]:
@@ -63,9 +63,9 @@ class MemoryBudget:
             model = find_architecture(self.model)
         except ValueError:
             return []  # of no known family
-        recipe = self.config is None, self.recipe.quantization
+        setup = self.config is None, self.setup.quantization
         claims = [
-            claim for claim in MEMORY_DISCREPANCIES if (claim.full, claim.quantization) == recipe
+            claim for claim in MEMORY_DISCREPANCIES if (claim.full, claim.quantization) == setup
         ]
         return [claim.text for claim in claims if ARCHITECTURES[claim.model].like(model)]
 
@@ -73,7 +73,7 @@ class MemoryBudget:
         """The same for JSON."""
         whole = {"total_bytes": self.total_bytes, "peak_bytes": self.peak_bytes}
         whole["paged_bytes"] = self.paged_bytes
-        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.recipe)}
+        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.setup)}
 
     def table(self) -> str:
         """A line for each row that isn't 0: bytes, GB, GiB and the convention; then the total."""
@@ -94,17 +94,19 @@ class MemoryBudget:
         if self.paged_bytes:
             reasons.append(f"{both(self.paged_bytes)} of the optimizer may be paged out")
 
-        known = {str((self.config, self.recipe)): self.needed_bytes}
+        ledgers: list[tuple[PeftConfig | None, Ledger]] = []
 
-        def needs(config: PeftConfig | None, recipe: TrainingSetup) -> int:
-            asked = str((config, recipe))
-            if asked not in known:
-                other = memory_budget(self.model, config, **vars(recipe))
-                known[asked] = other.needed_bytes
-            return known[asked]
+        def needs(config: PeftConfig | None, setup: TrainingSetup) -> int:
+            if (config, setup) == (self.config, self.setup):
+                return self.needed_bytes
+            seen = (one.under(setup) for known, one in ledgers if known == config)
+            ledger = next((one for one in seen if one is not None), None)
+            if ledger is None:
+                ledgers.append((config, ledger := Ledger(self.model, config, setup)))
+            return budget_of(ledger, self.model, config).needed_bytes
 
         size = parse_size(room)
-        changes = find_changes(self.config, self.recipe, size, needs)
+        changes = find_changes(self.config, self.setup, size, needs)
         return Fit(size, self.needed_bytes, reasons, changes)
 
     def plot(self) -> Any:
@@ -128,16 +130,20 @@ def memory_budget(
 
     Raises ValueError or TypeError for what isn't known or doesn't go together.
     """
-    recipe = TrainingSetup(**options)
-    ledger = Ledger(architecture_or_model, config, recipe)
-    listed = list(ledger.rows())
+    ledger = Ledger(architecture_or_model, config, TrainingSetup(**options))
+    return budget_of(ledger, architecture_or_model, config)
+
+
+def budget_of(ledger: Ledger, wanted: Any, config: PeftConfig | None) -> MemoryBudget:
+    """The rows of a ledger."""
+    listed, setup = list(ledger.rows()), ledger.setup
     rows = {name: count for name, count, _ in listed}
     return MemoryBudget(
         rows,
         {name: note for name, _, note in listed},
         ledger.peak(rows),
-        paged_bytes(ledger.trained, recipe.state_width) if "paged" in recipe.optimizer else 0,
-        architecture_or_model,
+        paged_bytes(ledger.trained, setup.state_width) if "paged" in setup.optimizer else 0,
+        wanted,
         config,
-        recipe,
+        setup,
     )

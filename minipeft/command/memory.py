@@ -28,14 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the ledger; 0, 1 where it doesn't fit, 2 where something isn't known."""
-    recipe = {
+    setup = {
         field.name: getattr(options, field.name) for field in dataclasses.fields(TrainingSetup)
     }
     fit = None
 
     def text() -> str:
         nonlocal fit
-        budget = memory_budget(options.model, config_of(options), **recipe)
+        budget = memory_budget(options.model, config_of(options), **setup)
         fit = budget.fits(options.fits) if options.fits else None
         if options.json:
             found = budget.to_dict() | ({} if fit is None else {"fit": fit.to_dict()})

@@ -56,7 +56,8 @@ def frozen_product(layer: nn.Module, x: Tensor) -> bool:
         return False
     if layer.weight.requires_grad or (bias is not None and bias.requires_grad):
         return False
-    if torch.is_autocast_enabled(x.device.type):  # then it computes in another dtype
+    # Under autocast it computes in another dtype; the meta device has no autocast.
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         return False
     computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
     return computes_in == x.dtype and x.dim() > 1

@@ -1,18 +1,25 @@
-"""A model without numbers: modules with shapes and names, on the meta device, which holds no data.
+"""Models on the meta device: shapes and names without numbers.
 
-Everything that finds layers in a real model (targets, heads to save, biases) works on it.
+Everything that finds layers in a real model (targets, heads to save, biases) works on them, and an
+adapter is built on them in milliseconds.
 """
 
+import copy
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from minipeft.core.adapter import Adapter
+from minipeft.core.config import PeftConfig
+from minipeft.models.checkpoint import WithoutInitialization
 
 Parts = Iterable[tuple[str, nn.Module | nn.Parameter]]
 
 
 class Conv1D(nn.Module):
-    """GPT-2's linear layer: its weight is stored as (in, out)."""
+    """The linear layer of GPT-2, whose weight is stored as (in, out)."""
 
     def __init__(self, outputs: int, inputs: int) -> None:
         super().__init__()
@@ -21,10 +28,10 @@ class Conv1D(nn.Module):
 
 
 class MLP(nn.Module):
-    """What holds the linear layers of an MLP; alone among holders it turns x into one output."""
+    """The holder of an MLP's linear layers, which maps one tensor to one tensor."""
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """A model without numbers can't be run."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Raises NotImplementedError: a table of shapes can't be run."""
         raise NotImplementedError
 
 
@@ -37,7 +44,7 @@ class RMSNorm(nn.Module):
 
 
 def numbers(*shape: int) -> nn.Parameter:
-    """A parameter that has a shape alone."""
+    """A parameter on the meta device."""
     return nn.Parameter(torch.empty(shape, device="meta"))
 
 
@@ -56,31 +63,22 @@ def layer_norm(dim: int) -> nn.LayerNorm:
     return nn.LayerNorm(dim, device="meta")
 
 
-def tied(layer: nn.Linear, table: nn.Embedding) -> nn.Linear:
-    """The layer, reading the table's own weight."""
-    layer.weight = table.weight
-    return layer
-
-
 class MetaModel(nn.Module):
-    """The modules of a model by dotted name; `config` has its sizes, as a transformers model's.
+    """The modules of a model by dotted name; it has shapes alone and can't be run.
 
-    words, output: the names of its embedding and of the layer that makes logits, if any.
-    canonical: whether the layers' matrices go by canonical names.
+    config: the model's sizes. words, output: the names of its embedding and of the layer that
+    makes logits, if any.
     """
 
-    def __init__(
-        self, parts: Parts, config: object, words: str, output: str | None, canonical: bool
-    ) -> None:
+    def __init__(self, parts: Parts, config: object, words: str, output: str | None) -> None:
         super().__init__()
         self.config, self.words, self.output = config, words, output
-        self.canonical = canonical
         for path, part in parts:
             owner, _, name = path.rpartition(".")
             setattr(self.inside(owner), name, part)
 
     def inside(self, path: str) -> nn.Module:
-        """The module of this name; what is missing on the way is made."""
+        """The module of this name; holders that are missing on the way are made."""
         module, names = self, path.split(".") if path else []
         for place, name in enumerate(names):
             if name not in module._modules:
@@ -92,12 +90,12 @@ class MetaModel(nn.Module):
 
     def forward(
         self,
-        input_ids: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
+        input_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         past_key_values: object = None,
-    ) -> torch.Tensor:
-        """What a soft prompt looks for; a model without numbers can't be run."""
-        raise NotImplementedError
+    ) -> Tensor:
+        """The arguments that a soft prompt looks for. Raises NotImplementedError."""
+        raise NotImplementedError(f"{self.config.model_type} is a table of shapes")
 
     def get_input_embeddings(self) -> nn.Module:
         """The table of the words' vectors."""
@@ -106,3 +104,57 @@ class MetaModel(nn.Module):
     def get_output_embeddings(self) -> nn.Module | None:
         """The layer that makes logits of the last hidden states."""
         return self.get_submodule(self.output) if self.output else None
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy of the model on the meta device; parameters that modules share stay shared."""
+    memo: dict[int, Tensor] = {}
+    for parameter in model.parameters():
+        empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
+        memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+    for buffer in model.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, memo)
+
+
+def meta_adapter(
+    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
+) -> Adapter:
+    """The adapter of a config on a model of the meta device. Raises as Adapter does.
+
+    A soft prompt on an encoder-decoder can be counted, though it can't be attached to a real one:
+    peft has n virtual tokens for each of the two stacks, or one prefix.
+    """
+    adapter = bare_adapter(model, config, tensors)
+    two_stacks = config.task_type == "SEQ_2_SEQ_LM" and adapter.prompt is not None
+    if two_stacks and adapter.prompt.takes == "inputs_embeds":
+        config = replace(config, num_virtual_tokens=2 * config.num_virtual_tokens)
+        adapter = bare_adapter(model, config, tensors)
+    for module in beside_base(adapter):
+        for owner in module.modules():
+            for name, buffer in owner.named_buffers(recurse=False):
+                if buffer.dtype == torch.bool:  # AdaLoRA reads its mask to write its file
+                    setattr(owner, name, torch.ones(buffer.shape, dtype=torch.bool, device="cpu"))
+    return adapter
+
+
+def bare_adapter(
+    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None
+) -> Adapter:
+    """The adapter, for which the model passes as a single stack."""
+    shape = getattr(model, "config", None)
+    two_stacks = getattr(shape, "is_encoder_decoder", False)
+    try:
+        if two_stacks:
+            shape.is_encoder_decoder = False
+        with torch.device("meta"), WithoutInitialization():
+            return Adapter(model, config, tensors)
+    finally:
+        if two_stacks:
+            shape.is_encoder_decoder = True
+
+
+def beside_base(adapter: Adapter) -> list[nn.Module]:
+    """The modules that the method itself makes."""
+    made = [*adapter.tuners.values(), adapter.prompt, adapter.shared]
+    return [module for module in made if module is not None]

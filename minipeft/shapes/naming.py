@@ -8,6 +8,8 @@ from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.targets import endings, strangers
 from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.canonical import fused_names, with_canonical_names
+from minipeft.shapes.meta_model import meta_copy
 from minipeft.shapes.published import find_architecture
 
 
@@ -26,38 +28,36 @@ def architecture_for(wanted: Any, config: PeftConfig | None) -> Architecture:
 
 
 def model_for(wanted: Any, config: PeftConfig | None) -> nn.Module:
-    """The model, or an architecture's modules, under the names that `config` uses.
+    """The model on the meta device, under the names that `config` uses.
 
+    wanted: a model, of which this is a copy, or what find_architecture takes.
     Raises ValueError for a name that is in neither set, and where the two are mixed.
     """
-    own = wanted if isinstance(wanted, nn.Module) else architecture_for(wanted, config).model
-    return canonical_model(wanted, config) if strange(own, config) else own
+    if isinstance(wanted, nn.Module):
+        return named_for(meta_copy(wanted), config)
+    architecture = architecture_for(wanted, config)
+    return named_for(architecture.build(), config, architecture.model_type)
 
 
-def canonical_model(wanted: Any, config: PeftConfig) -> nn.Module:
-    """The modules under canonical names. Raises ValueError unless `config` has no other."""
-    try:
-        architecture = architecture_for(wanted, config)
-    except ValueError:  # a model of no known family has no other names
-        if isinstance(wanted, nn.Module):
-            return wanted
-        raise
-    own = wanted if isinstance(wanted, nn.Module) else architecture.model
-    unknown, still = strange(own, config), strange(architecture.canonical, config)
-    if not still:
-        return architecture.canonical
-    for option, name in unknown:
-        if (option, name) in still:
-            known = endings(dict(own.named_modules()), config)
-            known |= endings(dict(architecture.canonical.named_modules()), config)
-            raise ValueError(
-                f"{option}={name!r} matches no module of {architecture.model_type!r}; "
-                f"{nearest(name, known)}"
-            )
-    raise ValueError(
-        f"{still[0][0]}={still[0][1]!r} is a name of {architecture.model_type!r} itself, and "
-        f"{unknown[0][1]!r} one of all families; choose one kind for all"
-    )
+def named_for(model: nn.Module, config: PeftConfig | None, model_type: str = "") -> nn.Module:
+    """The model, which is given canonical names as well if `config` has names that it lacks."""
+    unknown, modules = strange(model, config), dict(model.named_modules())
+    if not unknown:
+        return model
+    known, own = endings(modules, config), {path.rpartition(".")[2] for path in modules}
+    still = strange(with_canonical_names(model), config)
+    for option, name in still:
+        hints = known | endings(dict(model.named_modules(remove_duplicate=False)), config)
+        raise ValueError(
+            f"{option}={name!r} matches no module of {model_type or type(model).__name__!r}; "
+            f"{nearest(name, hints)}"
+        )
+    for name in sorted(fused_names(model) & own & named_in(config)):
+        raise ValueError(
+            f"target_modules={name!r} is a name of {model_type or type(model).__name__!r} itself, "
+            f"and {unknown[0][1]!r} one of all families; choose one kind for all"
+        )
+    return model
 
 
 def strange(model: nn.Module, config: PeftConfig | None) -> list[tuple[str, str]]:
@@ -67,3 +67,9 @@ def strange(model: nn.Module, config: PeftConfig | None) -> list[tuple[str, str]
     modules = dict(model.named_modules(remove_duplicate=False))
     found = list(strangers(modules, config))
     return [pair for pair in found if str(pair[1]).lower() != "all-linear"]
+
+
+def named_in(config: PeftConfig | None) -> set[str]:
+    """The last names of a config's targets."""
+    wanted = getattr(config, "target_modules", None) or []
+    return {name.rpartition(".")[2] for name in ([wanted] if isinstance(wanted, str) else wanted)}

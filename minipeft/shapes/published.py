@@ -7,7 +7,6 @@ from torch import nn
 
 from minipeft.core.errors import nearest
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.config_json import CLASSES
 
 
 def llama(layers: int, hidden: int, inner: int, heads: int, keys: int, **more: Any) -> Architecture:
@@ -23,16 +22,10 @@ def llama(layers: int, hidden: int, inner: int, heads: int, keys: int, **more: A
     )
 
 
-def gpt(layers: int, hidden: int, heads: int, positions: int = 1024) -> Architecture:
-    """A model of GPT-2's shape."""
-    return Architecture(
-        "gpt2",
-        vocab_size=50_257,
-        n_layer=layers,
-        n_embd=hidden,
-        n_head=heads,
-        n_positions=positions,
-    )
+def gpt(layers: int, hidden: int, heads: int, positions: int = 1024, **more: str) -> Architecture:
+    """A model of GPT-2's shape. more: what its config.json says beside the shape."""
+    sizes = {"n_layer": layers, "n_embd": hidden, "n_head": heads, "n_positions": positions}
+    return Architecture.from_config({"model_type": "gpt2", "vocab_size": 50_257} | sizes | more)
 
 
 def encoder(model_type: str, layers: int, hidden: int, heads: int, **more: Any) -> Architecture:
@@ -133,7 +126,7 @@ ARCHITECTURES = Published(
         "gpt2-medium": gpt(24, 1024, 16),
         "gpt2-large": gpt(36, 1280, 20),
         "gpt2-xl": gpt(48, 1600, 25),
-        "gpt3-175b": gpt(96, 12_288, 96, positions=2048),
+        "gpt3-175b": gpt(96, 12_288, 96, positions=2048, activation_function="gelu_pytorch_tanh"),
         "bert-base-uncased": bert(12, 768, 12, 30_522),
         "bert-base-cased": bert(12, 768, 12, 28_996),
         "bert-large": bert(24, 1024, 16, 30_522),
@@ -179,12 +172,17 @@ def find_architecture(wanted: object) -> Architecture:
 
 def architecture_of(model: nn.Module) -> Architecture:
     """The architecture that a model's own `config` describes. Raises ValueError without one."""
+    return Architecture.from_config(
+        config_of(model).to_dict() | {"architectures": [type(model).__name__]}
+    )
+
+
+def config_of(model: nn.Module) -> Any:
+    """The config of a model. Raises ValueError for a model that has none."""
     config = getattr(model, "config", None)
     if not hasattr(config, "to_dict"):
         raise ValueError(
             f"{type(model).__name__} has no config that says its architecture; give an "
             "Architecture, or a name such as 'llama-7b'"
         )
-    name = type(model).__name__
-    known = any(name.endswith(ending) for ending in CLASSES)
-    return Architecture.from_config(config.to_dict() | {"architectures": [name] if known else None})
+    return config
