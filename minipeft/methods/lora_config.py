@@ -82,10 +82,3 @@ class LoraConfig(LayerConfig):
         if self.use_dora:
             return DoraTuner
         return PissaTuner if self.init_lora_weights == "pissa" else LoraTuner
-
-    def count(self, path: str, layer: nn.Module) -> int:
-        r, (out_features, in_features) = (
-            by_pattern(self.rank_pattern, path, self.r),
-            shape_of(layer),
-        )
-        return r * (in_features + out_features) + self.use_dora * out_features
