@@ -93,13 +93,14 @@ def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
     """The count of a model of the meta device, without remarks."""
     base = sum(real_numbers(model).values())
     if config is None:
-        own = {path: trained_now(module) for path, module in model.named_modules()}
-        return ParameterCount(each_once(own), base, added=0)
+        named = [(n.rpartition(".")[0], p) for n, p in model.named_parameters() if p.requires_grad]
+        return ParameterCount(numbers(named), base, added=0)
     adapter = meta_adapter(model, replace(config, inference_mode=False))
-    held = {} if adapter.prompt is None else {"prompt_encoder": list(adapter.prompt.parameters())}
+    prompt = [] if adapter.prompt is None else adapter.prompt.parameters()
+    held = [("prompt_encoder", parameter) for parameter in prompt]
     for path, swap in adapter.swaps.items():
-        held[path] = [parameter for _, parameter in swap.named_parameters(path)]
-    return ParameterCount(each_once(held), base, added=adapter.count()[1])
+        held += [(path, parameter) for _, parameter in swap.named_parameters(path)]
+    return ParameterCount(numbers(held), base, added=adapter.count()[1])
 
 
 def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> list[str]:
@@ -117,20 +118,13 @@ def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> li
     ]
 
 
-def trained_now(module: nn.Module) -> list[nn.Parameter]:
-    """A module's own parameters that require a gradient."""
-    return [p for p in module.parameters(recurse=False) if p.requires_grad]
-
-
-def each_once(owned: dict[str, list[nn.Parameter]]) -> dict[str, int]:
-    """How many numbers each has; what several share counts for the first of them."""
-    first: dict[int, tuple[str, int]] = {}
-    for path, parameters in owned.items():
-        for parameter in parameters:
-            first.setdefault(id(parameter), (path, parameter.numel()))
+def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
+    """How many numbers each place has; what several share counts for the first of them."""
+    first = {id(parameter): path for path, parameter in reversed(held)}
+    sizes = {id(parameter): parameter.numel() for _, parameter in held}
     counts: dict[str, int] = {}
-    for path, count in first.values():
-        counts[path] = counts.get(path, 0) + count
+    for key in dict.fromkeys(id(parameter) for _, parameter in held):
+        counts[first[key]] = counts.get(first[key], 0) + sizes[key]
     return counts
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
-from minipeft.methods.lora_config import LoraConfig
+from minipeft.methods.usual import USUAL, USUAL_NAME
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -74,8 +74,7 @@ def steps(config: PeftConfig | None, setup: TrainingSetup) -> Iterator[Step]:
     if config is not None or not setup.training:  # what is in 4 bits can't be trained
         yield "quantization='nf4_double'", config, replace(setup, quantization="nf4_double")
     else:
-        lora = LoraConfig(r=16, target_modules="all-linear")
-        yield "LoRA (r=16, all linear layers) in place of full fine-tuning", lora, setup
+        yield f"{USUAL_NAME} in place of full fine-tuning", USUAL, setup
     half = max(1, setup.length // 2)
     yield f"length={half}", config, replace(setup, length=half)
 

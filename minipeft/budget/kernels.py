@@ -74,14 +74,7 @@ def gpu_dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
 
 
 def fused_attention(
-    gpu: bool,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    **options: Any,
+    gpu: bool, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any
 ) -> Tensor:
     """softmax(q k^T) v in one kernel, (batch, heads, length, head_dim)."""
     if attn_mask is not None and not attn_mask.is_floating_point():
@@ -103,11 +96,6 @@ class FusedAttention(torch.autograd.Function):
         state = [q.new_empty(2, dtype=torch.int64)] if gpu else []
         ctx.save_for_backward(q, k, v, out, logsumexp, mask, *state)
         return out
-
-    @staticmethod
-    def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, *_ = ctx.saved_tensors
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v), None, None
 
 
 def eager_attention(

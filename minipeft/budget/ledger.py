@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +14,6 @@ from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig
 from minipeft.core.linear import is_linear, is_packed, shape_of
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
-from minipeft.shapes.layer_stack import stacks_of
 from minipeft.shapes.meta_model import beside_base, meta_adapter, meta_copy
 from minipeft.shapes.naming import architecture_for, named_for
 from minipeft.shapes.published import config_of, find_architecture
@@ -30,18 +28,18 @@ class Ledger:
     """
 
     def __init__(self, wanted: Any, config: PeftConfig | None, setup: TrainingSetup) -> None:
-        setup = setup.on(quantization_config(wanted))
+        real = isinstance(wanted, nn.Module)
+        setup = setup.on({} if real else find_architecture(wanted).fields)
         if setup.training and setup.quantization and config is None:
             raise ValueError(
                 f"quantization={setup.quantization!r} freezes the weights, so nothing would be "
                 "trained; give a config such as LoraConfig, or choose training=False"
             )
-        self.setup, real = setup, isinstance(wanted, nn.Module)
+        self.setup = setup
         self.model, self.why = model_to_run(wanted, config)
+        self.head = getattr(self.model, "get_output_embeddings", lambda: None)()
         self.gpu = not (real and next(wanted.parameters()).device.type == "cpu")
-        dtype = DTYPES.get(setup.dtype or (None if real else "bfloat16"))
-        if dtype is not None:
-            self.model.to(dtype)
+        self.model.to(DTYPES.get(setup.dtype or (None if real else "bfloat16")))
         if setup.quantization:
             quantize_meta(self.model, setup)
         if setup.prepared:
@@ -49,9 +47,10 @@ class Ledger:
         self.packed = [module for module in self.model.modules() if is_packed(module)]
         floating = (p for p in self.model.parameters() if p.is_floating_point())
         self.dtype = next(floating).dtype  # of hidden states, too
-        self.weights, self.constants = self.base()
+        self.weights = size(self.model.parameters())
+        self.constants = size(buffer for layer in self.packed for buffer in layer.buffers())
         self.adapter = None if config is None else self.attached(config)
-        held = self.model.parameters() if config is None else named(self.adapter)
+        held = self.model.parameters() if config is None else self.held()
         self.trained = [t for t in once(held) if t.requires_grad] if setup.training else []
         self.run = self.measured()
 
@@ -82,40 +81,32 @@ class Ledger:
                 if type(self.model).__module__.startswith("minipeft."):
                     raise
                 self.why = f"{type(self.model).__name__} can't be run without numbers: {error}"
-        config, head = self.model.config, self.model.get_output_embeddings()
         answers = self.setup.batch * self.setup.answer_length
-        logits = 0 if head is None else answers * shape_of(head)[0]
-        return estimated(stacks_of(config), self.setup, self.dtype.itemsize, logits, self.why)
+        logits = 0 if self.head is None else answers * shape_of(self.head)[0]
+        return estimated(self.model.config, self.setup, self.dtype.itemsize, logits, self.why)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order; those that this setup doesn't have are 0."""
         wide = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
         if self.packed:
             wide = f"linear layers 4 bits each, the rest {wide}"
-            wide += (
-                ""
-                if self.setup.prepared or self.dtype.itemsize > 2
-                else ("; prepare_model_for_kbit_training makes 32 bits of that rest: prepared=True")
-            )
+            if self.dtype.itemsize == 2:
+                wide += "; prepare_model_for_kbit_training makes that 4: prepared=True"
         yield "weights", self.weights, wide
         yield "quantization constants", self.constants, "an absmax for each 64 weights"
-        yield "adapter", self.held(), "what stands beside the base, its own dtypes"
+        yield "adapter", size(self.held()), "what stands beside the base, its own dtypes"
         yield from self.states()
         yield from self.passes()
         yield "key/value cache", self.run.cache, f"{name(self.dtype)}; only while generating"
-        yield "adapter file", self.file(), "adapter_model.safetensors: on disk, not in the total"
+        file = 0 if self.adapter is None else file_bytes(self.adapter.state_dict())
+        yield "adapter file", file, "adapter_model.safetensors: on disk, not in the total"
 
-    def base(self) -> tuple[int, int]:
-        """The bytes of the weights, and of the constants of those in 4 bits."""
-        constants = [buffer for layer in self.packed for buffer in layer.buffers()]
-        return size(self.model.parameters()), size(constants)
-
-    def held(self) -> int:
+    def held(self) -> list[Tensor]:
         """All that the adapter holds beside the base, trained or not."""
         if self.adapter is None:
-            return 0
+            return []
         buffers = [b for module in beside_base(self.adapter) for b in module.buffers()]
-        return size([*named(self.adapter), *buffers])
+        return [parameter for _, parameter in self.adapter.named_parameters()] + buffers
 
     def states(self) -> Iterator[Row]:
         """What the optimizer works with, for each trained number."""
@@ -151,18 +142,12 @@ class Ledger:
 
     def in_a_layer(self) -> int:
         """The logits still, two gradients as wide as the MLP, and a matrix out of 4 bits."""
-        wide = 0
-        if self.setup.training:
-            wide = 2 * self.run.rows * self.widest * self.dtype.itemsize + self.run.logits
-        numbers = [layer.in_features * layer.out_features for layer in self.packed]
-        return wide + max(numbers, default=0) * self.dtype.itemsize
-
-    @cached_property
-    def widest(self) -> int:
-        """The outputs of the widest linear layer but the head."""
-        head = getattr(self.model, "get_output_embeddings", lambda: None)()
-        layers = (m for m in self.model.modules() if is_linear(m) and m is not head)
-        return max((shape_of(layer)[0] for layer in layers), default=0)
+        numbers = max((one.in_features * one.out_features for one in self.packed), default=0)
+        if not self.setup.training:
+            return numbers * self.dtype.itemsize
+        layers = (m for m in self.model.modules() if is_linear(m) and m is not self.head)
+        widest = max((shape_of(layer)[0] for layer in layers), default=0)
+        return (numbers + 2 * self.run.rows * widest) * self.dtype.itemsize + self.run.logits
 
     def in_a_step(self) -> int:
         """What torch's AdamW makes of v: for all tensors at once on a GPU, else for one."""
@@ -184,17 +169,6 @@ class Ledger:
         layer = used + rows["recomputation"] + self.in_a_layer()
         step = rows["gradients"] + rows["optimizer step"] + self.run.logits
         return fixed + max(loss, layer, step)
-
-    def file(self) -> int:
-        """What save_pretrained would write."""
-        return file_bytes(self.adapter.state_dict()) if self.adapter is not None else 0
-
-
-def quantization_config(wanted: Any) -> dict[str, Any] | None:
-    """What a `config.json` says of weights that are quantized already; a model has its own."""
-    if isinstance(wanted, nn.Module):
-        return None
-    return find_architecture(wanted).fields.get("quantization_config")
 
 
 def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
@@ -225,11 +199,6 @@ def quantize_meta(model: nn.Module, setup: TrainingSetup) -> None:
             made[kind] = packed(path, layer, options)
         model.set_submodule(path, twin := meta_copy(made[kind]))
         twin.bias = layer.bias
-
-
-def named(adapter: Adapter) -> list[nn.Parameter]:
-    """The parameters that an adapter holds."""
-    return [parameter for _, parameter in adapter.named_parameters()]
 
 
 def once(tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -63,11 +63,9 @@ class MemoryBudget:
             model = find_architecture(self.model)
         except ValueError:
             return []  # of no known family
-        setup = self.config is None, self.setup.quantization
-        claims = [
-            claim for claim in MEMORY_DISCREPANCIES if (claim.full, claim.quantization) == setup
-        ]
-        return [claim.text for claim in claims if ARCHITECTURES[claim.model].like(model)]
+        asked = self.config is None, self.setup.quantization
+        known = [one for one in MEMORY_DISCREPANCIES if (one.full, one.quantization) == asked]
+        return [one.text for one in known if ARCHITECTURES[one.model].like(model)]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""

@@ -121,15 +121,14 @@ def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
     finally:
         for hook in hooks:
             hook.remove()
-    logits = logits_of(model, output)
-    if hasattr(model, "loss_function"):  # transformers' losses compute in 32 bits
-        logits = [one.float() for one in logits]
-    by_loss = SavedTensors(saved.own)
+    by_loss, size = SavedTensors(saved.own), 0
     with torch.autograd.graph.saved_tensors_hooks(by_loss.pack, lambda tensor: tensor):
-        for one in logits:
-            answers = one.flatten(0, -2)
+        for logits in logits_of(model, output):
+            # transformers' losses compute in 32 bits
+            answers = logits.float() if hasattr(model, "loss_function") else logits
+            answers = answers.flatten(0, -2)
             F.cross_entropy(answers, torch.zeros(len(answers), dtype=torch.int64, device="meta"))
-    size = sum(one.numel() * one.itemsize for one in logits)
+            size += answers.numel() * answers.itemsize
     return Run(*saved.bytes(), total(by_loss.kept), size, saved.rows)
 
 
@@ -149,11 +148,9 @@ def generated(model: nn.Module, inputs: dict[str, Tensor], kernels: Kernels) -> 
 def logits_of(model: nn.Module, output: Any) -> list[Tensor]:
     """The logits in a model's output; a base without a head has none."""
     if isinstance(output, Tensor):
-        headless = getattr(model, "layers", None) or getattr(model, "encoder", None)
-        return [] if headless is not None else [output]
+        return [] if hasattr(model, "layers") or hasattr(model, "encoder") else [output]
     names = ("logits", "start_logits", "end_logits")
-    found = [getattr(output, name, None) for name in names]
-    return [one for one in found if isinstance(one, Tensor)]
+    return [one for name in names if (one := getattr(output, name, None)) is not None]
 
 
 def tensors_in(thing: Any, depth: int = 9) -> Iterator[Tensor]:
@@ -171,7 +168,8 @@ def inputs_for(model: nn.Module, setup: TrainingSetup) -> dict[str, Tensor]:
     """A batch on the meta device: tokens, or a picture or spectrogram of the model's size."""
     config, batch = model.config, setup.batch
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
-    name = getattr(model, "main_input_name", "pixel_values" if pictures(config) else "input_ids")
+    name = "input_ids" if hasattr(config, "vocab_size") else "pixel_values"
+    name = getattr(model, "main_input_name", name)
     sizes: tuple[int, ...] = (batch, setup.length)
     if name == "pixel_values":
         side = config.image_size
@@ -187,33 +185,23 @@ def inputs_for(model: nn.Module, setup: TrainingSetup) -> dict[str, Tensor]:
     return inputs
 
 
-def pictures(config: Any) -> bool:
-    """Whether a model's config describes pictures."""
-    return hasattr(config, "patch_size") and not hasattr(config, "vocab_size")
+def estimated(config: Any, setup: TrainingSetup, width: int, logits: int, why: str) -> Run:
+    """A closed formula for a model that can't be run: Korthikanti et al. 2022, equation 1.
 
-
-def estimated(stacks: list[Any], setup: TrainingSetup, width: int, logits: int, why: str) -> Run:
-    """A closed formula for a family that can't be run: Korthikanti et al. 2022, equation 1.
-
-    Of each layer s b h (34 + 5 a s / h) bytes, s tokens of b texts, h channels, a heads, in 16
-    bits, here for other widths and MLPs too. It is that of full fine-tuning; an adapter keeps less.
+    s b h (34 + 5 a s / h) bytes for each layer: s tokens of b texts, h channels, a heads, 16 bits,
+    an MLP of 4 h; here for other sizes, too. It is that of full fine-tuning: an adapter keeps less.
     """
-    found = Run(rows=setup.batch * max(setup.length, setup.answer_length), estimate=why)
-    lengths = [setup.length, setup.answer_length][: len(stacks)]
-    for stack, length in zip(stacks, lengths, strict=True):
-        rows, q, kv = setup.batch * length, stack.heads, stack.kv_heads
-        attention = stack.hidden + 2 * (q + kv) * stack.head_dim  # its input, q, k, v, output
-        attention *= 2 if stack.cross else 1
-        inner = stack.inner * (4 if stack.gated else 2)
-        numbers = 3 * stack.hidden + attention + inner
-        layer = rows * (numbers * width + 2 * stack.hidden)  # masks have one byte each
-        if setup.attention == "eager":
-            layer += setup.batch * q * length * length * (2 * width + 1)
-        if setup.training:
-            found.layer = max(found.layer, layer)
-            found.inputs += stack.layers * rows * stack.hidden * width
-            found.kept += stack.layers * layer
-        else:
-            found.cache += 2 * stack.layers * rows * kv * stack.head_dim * width
-    found.logits = found.by_loss = logits * width
-    return found
+    length = max(setup.length, setup.answer_length)
+    rows, heads, hidden = setup.batch * length, config.num_attention_heads, config.hidden_size
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    layers = config.num_hidden_layers
+    layers += getattr(config, "num_decoder_layers", getattr(config, "decoder_layers", 0))
+    layer = rows * ((8 * hidden + 2 * inner) * width + 2 * hidden)
+    if setup.attention == "eager":
+        layer += setup.batch * heads * length * length * (2 * width + 1)
+    head_dim = getattr(config, "head_dim", None) or hidden // heads
+    keys = (getattr(config, "num_key_value_heads", None) or heads) * head_dim
+    found = {"by_loss": logits * width, "logits": logits * width, "rows": rows, "estimate": why}
+    if not setup.training:
+        return Run(cache=2 * layers * rows * keys * width, **found)
+    return Run(layers * layer, layers * rows * hidden * width, layer, **found)

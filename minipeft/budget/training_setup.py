@@ -77,12 +77,12 @@ class TrainingSetup:
         check_choice("attention", self.attention, ["sdpa", "flash", "eager"])
         check_list("skip", self.skip, str)
 
-    def on(self, quantization_config: dict[str, Any] | None) -> Self:
+    def on(self, config_json: dict[str, Any]) -> Self:
         """This setup for weights that a `config.json` says are quantized already.
 
         Raises ValueError for a kind that isn't budgeted here: bitsandbytes' 4 bits are.
         """
-        told = quantization_config
+        told = config_json.get("quantization_config")
         if not told or self.quantization:
             return self
         if not told.get("load_in_4bit"):

@@ -5,42 +5,25 @@ Architecture("decoder", vocab_size=32_000, hidden_size=512, intermediate_size=13
              num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2)
 """
 
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import nn
 
 from minipeft.core.errors import nearest
 from minipeft.core.reading import read_json
-from minipeft.shapes.canonical import with_canonical_names
-from minipeft.shapes.config_json import (
-    CLASSES,
-    check_size,
-    class_of,
-    labels_in,
-    refuse_misspelt,
-    task_of,
-)
-from minipeft.shapes.family import Family, Llama, Mistral, Qwen2, ViT
+from minipeft.models import llama, vit
+from minipeft.models.checkpoint import WithoutInitialization
+from minipeft.shapes.config_json import CLASSES, check_size, refuse_misspelt, task_of
+from minipeft.shapes.family import FAMILIES, Family
 from minipeft.shapes.hugging_face import AUTO, HuggingFace, installed, is_class, model_types
-from minipeft.shapes.layer_stack import LayerStack, stacks_of
-from minipeft.shapes.meta_model import MetaModel
-from minipeft.shapes.tables import GPT2, MT5, T5, Bert, DebertaV2, Roberta, Whisper
 
-FAMILIES: dict[str, type[Family]] = {
-    "llama": Llama,
-    "mistral": Mistral,
-    "qwen2": Qwen2,
-    "gpt2": GPT2,
-    "bert": Bert,
-    "roberta": Roberta,
-    "deberta-v2": DebertaV2,
-    "t5": T5,
-    "mt5": MT5,
-    "vit": ViT,
-    "whisper": Whisper,
-}
+# What can be run without transformers: the task, the model and its config.
+LLAMA = "CAUSAL_LM", llama.Llama, llama.LlamaConfig
+OWN = {"llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "vit": ("SEQ_CLS", vit.ViT, vit.ViTConfig)}
 # For a model of one's own: each kind after the family that stands for it.
 KINDS = {"decoder": "llama", "encoder": "bert", "encoder-decoder": "t5"}
 
@@ -81,8 +64,7 @@ class Architecture:
         check_size("num_labels", num_labels, 2)
         self.model_type, self.fields = model_type, fields
         self.given = {"head": head, "num_labels": num_labels}
-        family = family_of(model_type, head)
-        self.shape = family(model_type, head, num_labels, fields)
+        self.shape = family_of(model_type, head)(model_type, head, num_labels, fields)
         return self
 
     @classmethod
@@ -91,12 +73,13 @@ class Architecture:
 
         Raises FileNotFoundError, and ValueError for what is no JSON or no known architecture.
         """
-        fields = config if isinstance(config, dict) else read_json(config)
-        model_type, named = fields.get("model_type"), class_of(fields)
+        given = config if isinstance(config, dict) else read_json(config)
+        model_type = given.get("model_type")
+        named = next(iter(given.get("architectures") or []), None)
         family = family_of(model_type)
         if family is not HuggingFace:
-            refuse_misspelt(fields, family.names(model_type))
-        task = task_of(named, getattr(family, "tasks", ()))
+            refuse_misspelt(given, family.names(model_type))
+        task = task_of(named, FAMILIES.get(model_type, {}).get("tasks", ()))
         if named is not None and task is None:
             if family_of(model_type, named) is not HuggingFace:
                 raise ValueError(
@@ -104,25 +87,22 @@ class Architecture:
                     f"{', '.join(CLASSES)}"
                 )
             task = named
-        return cls.__new__(cls)._describe(model_type, task, labels_in(fields), fields)
+        labels = given.get("num_labels", len(given.get("id2label") or "01"))
+        return cls.__new__(cls)._describe(model_type, task, labels, given)
 
     def but(self, **changes: Any) -> "Architecture":
         """The same with other sizes or another head."""
-        given = self.given | {
-            name: changes.pop(name) for name in list(changes) if name in self.given
-        }
+        given = {name: changes.pop(name, value) for name, value in self.given.items()}
         known = self.shape.names(self.model_type)
         one = {known.get(name, name) for name in changes}
         kept = {name: v for name, v in self.fields.items() if known.get(name, name) not in one}
-        twin = type(self).__new__(type(self))
+        twin = Architecture.__new__(Architecture)
         return twin._describe(self.model_type, fields=kept | changes, **given)
 
     def like(self, other: "Architecture") -> bool:
         """Whether the two have the same sizes, whatever their heads."""
-        return (self.model_type, self.shape.config_fields()) == (
-            other.model_type,
-            other.shape.config_fields(),
-        )
+        mine, others = self.shape.config_fields(), other.shape.config_fields()
+        return self.model_type == other.model_type and mine == others
 
     @property
     def head(self) -> str:
@@ -130,19 +110,9 @@ class Architecture:
         return self.shape.task
 
     @cached_property
-    def stacks(self) -> list[LayerStack]:
-        """Its transformer layers: one stack, or an encoder's and a decoder's."""
-        return stacks_of(self.shape)
-
-    @cached_property
     def model(self) -> nn.Module:
         """Its modules under the names they have in transformers, on the meta device."""
         return self.build()
-
-    @cached_property
-    def canonical(self) -> nn.Module:
-        """Its modules with `q_proj` ... `down_proj` as names beside the family's own."""
-        return with_canonical_names(self.build())
 
     def build(self) -> nn.Module:
         """Such a model, for the caller to change."""
@@ -153,14 +123,19 @@ class Architecture:
 
         None for a family of which there are shapes alone, where transformers isn't installed.
         """
-        model = self.build()
-        if not isinstance(model, MetaModel):
-            return model
+        task, model, config = OWN.get(self.model_type, (None, None, None))
+        if task == self.head and self.given["num_labels"]:
+            sizes = vars(self.shape) | {"attention_bias": getattr(self.shape, "qkv_bias", False)}
+            known = [field.name for field in fields(config) if sizes.get(field.name) is not None]
+            with torch.device("meta"), WithoutInitialization():
+                return model(config(**{name: sizes[name] for name in known}))
+        if isinstance(self.shape, HuggingFace):
+            return self.build()
         if installed() is None:
             return None
         sizes = {k: v for k, v in self.shape.config_fields().items() if v is not None}
-        fields = self.fields | sizes
-        return HuggingFace(self.model_type, self.head, self.given["num_labels"], fields).build()
+        labels = self.given["num_labels"]
+        return HuggingFace(self.model_type, self.head, labels, self.fields | sizes).build()
 
     @cached_property
     def total(self) -> int:
@@ -168,10 +143,8 @@ class Architecture:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def __repr__(self) -> str:
-        shown = {
-            name: value for name, value in (self.given | self.fields).items() if value is not None
-        }
-        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        given = (self.given | self.fields).items()
+        listed = ", ".join(f"{name}={value!r}" for name, value in given if value is not None)
         return f"Architecture({self.model_type!r}, {listed})"
 
 
@@ -180,9 +153,8 @@ def family_of(model_type: object, head: str | None = None) -> type[Family] | typ
 
     head: a task, or the name of a class of transformers. Raises ValueError for an unknown family.
     """
-    family = FAMILIES.get(str(model_type))
-    if family is not None and (head is None or head in AUTO or not is_class(head)):
-        return family
+    if model_type in FAMILIES and (head is None or head in AUTO or not is_class(head)):
+        return Family
     known = model_types() if isinstance(model_type, str) else []
     if model_type in known:
         return HuggingFace

@@ -34,11 +34,6 @@ def refuse_misspelt(fields: dict[str, Any], known: dict[str, str]) -> None:
             )
 
 
-def class_of(fields: dict[str, Any]) -> str | None:
-    """The class that "architectures" names first, or None."""
-    return next(iter(fields.get("architectures") or []), None)
-
-
 def task_of(name: str | None, tasks: tuple[str, ...]) -> str | None:
     """The task of the head that a class has, or None for one that isn't known.
 
@@ -50,11 +45,6 @@ def task_of(name: str | None, tasks: tuple[str, ...]) -> str | None:
                 return "SEQ_2_SEQ_LM"
             return task
     return None
-
-
-def labels_in(fields: dict[str, Any]) -> int:
-    """The number of a classifier's labels; transformers' default is 2."""
-    return fields.get("num_labels", len(fields.get("id2label") or "01"))
 
 
 def read_sizes(

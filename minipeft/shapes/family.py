@@ -1,187 +1,99 @@
-"""A family of models: the fields of its `config.json` that say its shape, and how it is built.
+"""A family of models: the fields of its `config.json` that say its shape, and its modules."""
 
-Llama, Mistral, Qwen 2 and ViT are this package's own models; tables.py lists the modules of others.
-"""
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
 
-from dataclasses import fields
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from minipeft.core.errors import nearest
-from minipeft.models.checkpoint import WithoutInitialization
-from minipeft.models.llama import Decoder, KeyValueCache, LlamaConfig
-from minipeft.models.llama import Llama as LanguageModel
-from minipeft.models.vit import ViT as Classifier
-from minipeft.models.vit import ViTConfig, ViTModel
 from minipeft.shapes.config_json import REQUIRED, divided, read_sizes
-from minipeft.shapes.meta_model import linear
+from minipeft.shapes.meta_model import MAKERS, MetaModel
+
+# The families that are written here; the file says what its entries mean.
+FAMILIES: dict[str, dict[str, Any]] = {}
+for model_type, table in tomllib.loads(
+    Path(__file__).with_name("families.toml").read_text("utf-8")
+).items():
+    FAMILIES[model_type] = FAMILIES.get(table.get("like"), {}) | table
+SHORT = {"d": "hidden_size", "f": "intermediate_size", "L": "num_hidden_layers", "V": "vocab_size"}
 
 
 class Family:
-    """One modeling file of Hugging Face transformers, in shapes. An instance is one model's.
+    """One model of a family, by its sizes, which are attributes; `config` of its MetaModel.
 
-    sizes: field -> its default, or REQUIRED. own_names: field -> the name it has in this family.
-    tasks: the heads there are, the usual one first, under peft's names; "FEATURE_EXTRACTION" is
-    the base alone.
+    Raises ValueError for a head or a size that isn't known, is missing or doesn't fit.
     """
-
-    sizes: ClassVar[dict[str, object]] = {}
-    own_names: ClassVar[dict[str, str]] = {}
-    tasks: tuple[str, ...] = ()
 
     def __init__(
         self, model_type: str, task: str | None, num_labels: int, fields: dict[str, Any]
     ) -> None:
+        self.table = FAMILIES[model_type]
+        self.tasks = tuple(self.table["tasks"])
         if task is not None and task not in self.tasks:
             raise ValueError(
                 f"head={task!r} is not built for {model_type!r}; {nearest(task, self.tasks)}"
             )
-        known = self.names(model_type)
+        known, (sizes, own) = self.names(model_type), read_table(model_type)
         given = {known[name]: value for name, value in fields.items() if name in known}
         self.model_type, self.task, self.num_labels = model_type, task or self.tasks[0], num_labels
-        vars(self).update(read_sizes(self.sizes, self.own_names, given))
-        self.complete()
+        vars(self).update(read_sizes(sizes, own, given))
+        for line in self.table["derived"].strip().splitlines():
+            name, _, formula = line.partition(" = ")
+            setattr(self, name, eval(formula, {"divided": divided} | self.scope()))
 
     @classmethod
     def names(cls, model_type: str) -> dict[str, str]:
         """What a field may be called -> its one name here."""
-        own = {own: name for name, own in cls.own_names.items()}
-        return {name: name for name in cls.sizes} | own
-
-    def complete(self) -> None:
-        """Fill in the sizes that follow from others. Raises ValueError where they don't fit."""
-        if getattr(self, "head_dim", None) is None:
-            self.head_dim = divided("hidden_size", self.hidden_size, self.num_attention_heads)
-
-    def build(self) -> nn.Module:
-        """The model on the meta device, under the names that it has in transformers."""
-        raise NotImplementedError
+        sizes, own_names = read_table(model_type)
+        return {name: name for name in sizes} | {own: name for name, own in own_names.items()}
 
     def config_fields(self) -> dict[str, Any]:
         """Its `config.json`, as far as it says the shape."""
-        known = {name: getattr(self, name) for name in self.sizes}
-        return {self.own_names.get(name, name): value for name, value in known.items()}
+        sizes, own = read_table(self.model_type)
+        return {own.get(name, name): getattr(self, name) for name in sizes}
+
+    def scope(self) -> dict[str, Any]:
+        """The sizes by the names that the tables have for them."""
+        return vars(self) | {short: getattr(self, name, None) for short, name in SHORT.items()}
+
+    def build(self) -> MetaModel:
+        """The modules on the meta device, under the names that they have in transformers."""
+        made: dict[str, nn.Module | nn.Parameter] = {}
+        scope = MAKERS | self.scope() | {"made": made}
+        prefix = "" if self.task == "FEATURE_EXTRACTION" else self.table["base"]
+        for where, part in ((prefix, "inside"), ("", "heads")):
+            for row in self.table[part].strip().splitlines():
+                names, module, condition = (entry.strip() for entry in f"{row}|1".split("|")[:3])
+                for name in paths(names, scope) if eval(condition, scope) else ():
+                    made[where + name] = eval(module, scope)
+        words, output = prefix + self.table["words"], self.table["output"]
+        if output in made and getattr(self, "tie_word_embeddings", True):
+            made[output].weight = made[words].weight
+        return MetaModel(made.items(), self, words, output if output in made else None)
 
 
-class Llama(Family):
-    """Rotary positions, RMS norms, grouped keys and values, a gated MLP: minipeft.models.llama."""
-
-    sizes: ClassVar[dict[str, object]] = {
-        "vocab_size": REQUIRED,
-        "hidden_size": REQUIRED,
-        "intermediate_size": REQUIRED,
-        "num_hidden_layers": REQUIRED,
-        "num_attention_heads": REQUIRED,
-        "num_key_value_heads": None,
-        "head_dim": None,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "tie_word_embeddings": False,
-    }
-    tasks = ("CAUSAL_LM", "SEQ_CLS", "TOKEN_CLS", "FEATURE_EXTRACTION")
-
-    def complete(self) -> None:
-        super().complete()
-        self.num_key_value_heads = self.num_key_value_heads or self.num_attention_heads
-        divided("num_attention_heads", self.num_attention_heads, self.num_key_value_heads)
-
-    def build(self) -> nn.Module:
-        known = {field.name for field in fields(LlamaConfig)}
-        sizes = {name: value for name, value in vars(self).items() if name in known}
-        sizes |= {"attention_bias": True} if self.model_type == "qwen2" else {}
-        config = LlamaConfig(**sizes)
-        with torch.device("meta"), WithoutInitialization():
-            if self.task == "CAUSAL_LM":
-                return LanguageModel(config)
-            if self.task == "FEATURE_EXTRACTION":
-                return LlamaBase(config)
-            return LlamaClassifier(config, self.num_labels, bias=self.task == "TOKEN_CLS")
+def read_table(model_type: str) -> tuple[dict[str, object], dict[str, str]]:
+    """A family's sizes with their defaults, and those that have another name there."""
+    table = FAMILIES[model_type]
+    sizes, own = dict.fromkeys(table["required"].split(), REQUIRED), {}
+    for field in table["optional"].split():
+        name, _, default = field.partition("=")
+        sizes[name] = ast.literal_eval(default)
+    for name in [name for name in sizes if ":" in name]:
+        own[name.partition(":")[2]] = name.partition(":")[0]
+    return {name.rpartition(":")[2]: default for name, default in sizes.items()}, own
 
 
-class Mistral(Llama):
-    """Llama's shape, without biases."""
-
-    sizes: ClassVar[dict[str, object]] = {
-        name: default for name, default in Llama.sizes.items() if not name.endswith("_bias")
-    } | {"num_key_value_heads": 8}
-
-
-class Qwen2(Mistral):
-    """Llama's shape, with biases on queries, keys and values."""
-
-    sizes: ClassVar[dict[str, object]] = Mistral.sizes | {"num_key_value_heads": 32}
-
-
-class LlamaBase(Decoder):
-    """The layers without a head."""
-
-    new_cache = KeyValueCache
-
-    def get_input_embeddings(self) -> nn.Embedding:
-        """The table that turns token ids into vectors."""
-        return self.embed_tokens
-
-
-class LlamaClassifier(LanguageModel):
-    """A label for each token, from `score`; for a text that of its last token."""
-
-    def __init__(self, config: LlamaConfig, labels: int, bias: bool) -> None:
-        super().__init__(config)
-        del self.lm_head
-        self.score = nn.Linear(config.hidden_size, labels, bias)
-        self.each_token = bias
-
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        past_key_values: object = None,
-        inputs_embeds: Tensor | None = None,
-    ) -> Tensor:
-        inputs = input_ids, attention_mask, position_ids, past_key_values, inputs_embeds
-        scores = self.score(self.model(*inputs))  # (batch, length, labels)
-        return scores if self.each_token else scores[:, -1]
-
-    def get_output_embeddings(self) -> None:
-        """A classifier makes no logits of words."""
-
-
-class ViT(Family):
-    """Patches of a picture in place of words: minipeft.models.vit."""
-
-    sizes: ClassVar[dict[str, object]] = {
-        "hidden_size": REQUIRED,
-        "intermediate_size": REQUIRED,
-        "num_hidden_layers": REQUIRED,
-        "num_attention_heads": REQUIRED,
-        "image_size": 224,
-        "patch_size": 16,
-        "num_channels": 3,
-        "qkv_bias": True,
-        "pooler_output_size": None,
-        "add_pooling_layer": True,
-    }
-    tasks = ("SEQ_CLS", "FEATURE_EXTRACTION")
-
-    def complete(self) -> None:
-        super().complete()
-        divided("image_size", self.image_size, self.patch_size)
-
-    def build(self) -> nn.Module:
-        known = {field.name for field in fields(ViTConfig)}
-        sizes = {name: value for name, value in vars(self).items() if name in known}
-        config = ViTConfig(**sizes | {"num_labels": max(1, self.num_labels)})
-        with torch.device("meta"), WithoutInitialization():
-            if self.task == "SEQ_CLS":
-                model = Classifier(config)
-                if not self.num_labels:
-                    model.classifier = nn.Identity()
-                return model
-            model = ViTModel(config)
-        if self.add_pooling_layer:
-            width = self.pooler_output_size or self.hidden_size
-            model.pooler = nn.ModuleDict({"dense": linear(width, self.hidden_size)})
-        return model
+def paths(names: str, sizes: dict[str, Any]) -> list[str]:
+    """layers.0.a, layers.0.b, layers.1.a, ... for "layers[L].{a,b}"."""
+    if found := re.search(r"\[(\w+)\]", names):
+        choices = [f".{number}" for number in range(sizes[found[1]])]
+    elif found := re.search(r"\{([^}]+)\}", names):
+        choices = found[1].split(",")
+    else:
+        return [names]
+    start, end = names[: found.start()], names[found.end() :]
+    return [path for choice in choices for path in paths(start + choice + end, sizes)]

@@ -4,6 +4,9 @@ transformers is imported when such a family is asked for, and only then. Nothing
 no code but transformers' own is run.
 """
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,11 +56,13 @@ class HuggingFace:
     """
 
     def __init__(
-        self, model_type: str, task: str | None, num_labels: int | None, fields: dict[str, Any]
+        self, model_type: str, task: str | None, num_labels: int, fields: dict[str, Any]
     ) -> None:
-        self.model_type, self.fields, self.num_labels = model_type, dict(fields), num_labels
-        self.fields.pop("auto_map", None)  # code from elsewhere
-        self.config = self.read()
+        self.model_type = model_type
+        given = {name: value for name, value in fields.items() if name != "auto_map"}  # remote code
+        with self.refusals():
+            config = installed().CONFIG_MAPPING[model_type]
+            self.config = config.from_dict(given | {"num_labels": num_labels})
         self.tasks = tuple(task for task in AUTO if self.auto(task) is not None)
         self.task = task or self.usual_task()
         if self.task not in self.tasks and not is_class(self.task):
@@ -70,16 +75,6 @@ class HuggingFace:
         """The fields of the family's config."""
         config = installed().CONFIG_MAPPING[model_type]()
         return {name: name for name in [*config.to_dict(), *config.attribute_map]}
-
-    def read(self) -> Any:
-        """The config object. Raises ValueError where transformers refuses the fields."""
-        given = self.fields | ({} if self.num_labels is None else {"num_labels": self.num_labels})
-        try:
-            return installed().CONFIG_MAPPING[self.model_type].from_dict(given)
-        except Exception as error:  # each family checks in its own way
-            raise ValueError(
-                f"transformers can't read this config of model_type={self.model_type!r}: {error}"
-            ) from error
 
     def auto(self, task: str) -> Any | None:
         """The class that builds a model of this config for a task, or None."""
@@ -98,23 +93,21 @@ class HuggingFace:
 
     def build(self) -> nn.Module:
         """The model on the meta device. Raises ValueError where transformers can't make it."""
-        config = self.read()
+        auto, named = self.auto(self.task), getattr(installed(), self.task, None)
+        with self.refusals(), torch.device("meta"), WithoutInitialization():
+            config = copy.deepcopy(self.config)
+            return named(config) if auto is None else auto.from_config(config)
+
+    @contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Each family of transformers checks its fields in its own way: ValueError for all."""
         try:
-            with torch.device("meta"), WithoutInitialization():
-                auto = self.auto(self.task)
-                named = getattr(installed(), self.task, None)
-                model = named(config) if auto is None else auto.from_config(config)
-        except Exception as error:  # each family fails in its own way
+            yield
+        except Exception as error:
             raise ValueError(
                 f"transformers can't build model_type={self.model_type!r} from this config: {error}"
             ) from error
-        return model.requires_grad_(True)
 
     def config_fields(self) -> dict[str, Any]:
         """Its `config.json`."""
         return self.config.to_dict()
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "config":  # not read yet
-            raise AttributeError(name)
-        return getattr(self.config, name)

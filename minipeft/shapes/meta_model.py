@@ -5,8 +5,10 @@ adapter is built on them in milliseconds.
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,16 +33,8 @@ class MLP(nn.Module):
     """The holder of an MLP's linear layers, which maps one tensor to one tensor."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raises NotImplementedError: a table of shapes can't be run."""
+        """Raises NotImplementedError: it has shapes alone."""
         raise NotImplementedError
-
-
-class RMSNorm(nn.Module):
-    """A norm with one weight for each channel and no bias."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.weight = numbers(dim)
 
 
 def numbers(*shape: int) -> nn.Parameter:
@@ -53,14 +47,17 @@ def linear(outputs: int, inputs: int, bias: bool = True) -> nn.Linear:
     return nn.Linear(inputs, outputs, bias, device="meta")
 
 
-def embedding(rows: int, dim: int) -> nn.Embedding:
-    """A table of vectors, weight (rows, dim)."""
-    return nn.Embedding(rows, dim, _weight=numbers(rows, dim))
-
-
-def layer_norm(dim: int) -> nn.LayerNorm:
-    """A norm with a weight and a bias for each channel."""
-    return nn.LayerNorm(dim, device="meta")
+MAKERS: dict[str, Callable[..., nn.Module | nn.Parameter]] = {  # the words of the tables
+    "numbers": numbers,
+    "linear": linear,
+    "conv1d": Conv1D,
+    "embedding": partial(nn.Embedding, device="meta"),
+    "layer_norm": partial(nn.LayerNorm, device="meta"),
+    "rms_norm": partial(nn.RMSNorm, device="meta"),
+    "convolution": lambda c, d, k, groups=1: nn.Conv1d(c, d, k, groups=groups, device="meta"),
+    "picture": partial(nn.Conv2d, device="meta"),
+    "bias_of": lambda made: list(made.values())[-1].bias,  # of the module made last
+}
 
 
 class MetaModel(nn.Module):
@@ -106,6 +103,18 @@ class MetaModel(nn.Module):
         return self.get_submodule(self.output) if self.output else None
 
 
+class Construction(WithoutInitialization):
+    """Within it, an adapter is built without numbers: AdaLoRA's masks keep everything."""
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run one of torch's functions."""
+        if function is Tensor.all and args[0].is_meta:
+            return True
+        return super().__torch_function__(function, types, args, kwargs)
+
+
 def meta_copy(model: nn.Module) -> nn.Module:
     """A copy of the model on the meta device; parameters that modules share stay shared."""
     memo: dict[int, Tensor] = {}
@@ -118,18 +127,21 @@ def meta_copy(model: nn.Module) -> nn.Module:
 
 
 def meta_adapter(
-    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
+    model: nn.Module,
+    config: PeftConfig,
+    tensors: dict[str, Tensor] | None = None,
+    kind: type[Adapter] = Adapter,
 ) -> Adapter:
     """The adapter of a config on a model of the meta device. Raises as Adapter does.
 
     A soft prompt on an encoder-decoder can be counted, though it can't be attached to a real one:
     peft has n virtual tokens for each of the two stacks, or one prefix.
     """
-    adapter = bare_adapter(model, config, tensors)
-    two_stacks = config.task_type == "SEQ_2_SEQ_LM" and adapter.prompt is not None
-    if two_stacks and adapter.prompt.takes == "inputs_embeds":
+    adapter = bare_adapter(model, config, tensors, kind)
+    takes = None if adapter.prompt is None else adapter.prompt.takes
+    if config.task_type == "SEQ_2_SEQ_LM" and takes == "inputs_embeds":
         config = replace(config, num_virtual_tokens=2 * config.num_virtual_tokens)
-        adapter = bare_adapter(model, config, tensors)
+        adapter = bare_adapter(model, config, tensors, kind)
     for module in beside_base(adapter):
         for owner in module.modules():
             for name, buffer in owner.named_buffers(recurse=False):
@@ -139,7 +151,7 @@ def meta_adapter(
 
 
 def bare_adapter(
-    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None
+    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None, kind: type[Adapter]
 ) -> Adapter:
     """The adapter, for which the model passes as a single stack."""
     shape = getattr(model, "config", None)
@@ -147,8 +159,8 @@ def bare_adapter(
     try:
         if two_stacks:
             shape.is_encoder_decoder = False
-        with torch.device("meta"), WithoutInitialization():
-            return Adapter(model, config, tensors)
+        with torch.device("meta"), Construction():
+            return kind(model, config, tensors)
     finally:
         if two_stacks:
             shape.is_encoder_decoder = True
