@@ -1,10 +1,8 @@
-"""Counting: what a config trains, from the shapes of a model's layers alone.
+"""Counting: the adapter is built on the meta device, and its parameters are counted.
 
-    trainable = what the method says for each target + saved heads + biases + a soft prompt
-    total     = base + trainable, as Hugging Face peft counts: a head that is trained and saved is
-                there twice, a bias that is trained in its place once
-
-Each method's own count stands beside its equation, in `minipeft/methods`.
+trainable = what each target's layer holds + saved heads + biases + a soft prompt
+total     = base + trainable, as Hugging Face peft counts: a head that is trained and saved is
+            there twice, a bias that is trained in its place once
 """
 
 import re
@@ -13,16 +11,12 @@ from typing import Any
 
 from torch import nn
 
-from minipeft.budget.discrepancies import CLAIMS
-from minipeft.core.adapter import layers_for
-from minipeft.core.config import LayerConfig, PeftConfig
-from minipeft.core.patterns import is_below
-from minipeft.core.replacements import check_tied
-from minipeft.core.targets import modules_to_save
-from minipeft.methods.prompt_config import PromptLearningConfig
-from minipeft.quant.linear4bit import Linear4bit
+from minipeft.budget.discrepancies import DISCREPANCIES
+from minipeft.core.config import PeftConfig
+from minipeft.core.linear import is_4bit
+from minipeft.shapes.meta_model import meta_adapter
 from minipeft.shapes.naming import architecture_for, model_for
-from minipeft.shapes.published import ARCHITECTURES, architecture_of
+from minipeft.shapes.published import ARCHITECTURES
 
 
 @dataclass(frozen=True)
@@ -96,83 +90,48 @@ def count_parameters(
 
 
 def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
-    """The count of a model's modules, without remarks."""
+    """The count of a model of the meta device, without remarks."""
     base = sum(real_numbers(model).values())
     if config is None:
-        own = {path: trained_now(module) for path, module in model.named_modules()}
-        return ParameterCount(each_once(own), base, added=0)
-    beside: dict[str, int] = {}
-    targets: dict[str, nn.Module] = {}
-    if isinstance(config, PromptLearningConfig):
-        beside["prompt_encoder"] = prompt_count(model, config)
-    else:
-        config = config.with_model_defaults(model)
-    if isinstance(config, LayerConfig):
-        config, targets = layers_for(model, config, new=True)
-        beside |= {path: config.count(path, layer) for path, layer in targets.items()}
-    saved = modules_to_save(model, config)
-    check_tied(model, saved)
-    beside |= each_once({path: list(module.parameters()) for path, module in saved.items()})
-    trained = {path: count for path, count in beside.items() if count}
-    trained |= in_place(model, config, targets, saved)
-    return ParameterCount(trained, base, added=sum(beside.values()))
+        named = [(n.rpartition(".")[0], p) for n, p in model.named_parameters() if p.requires_grad]
+        return ParameterCount(numbers(named), base, added=0)
+    adapter = meta_adapter(model, replace(config, inference_mode=False))
+    prompt = [] if adapter.prompt is None else adapter.prompt.parameters()
+    held = [("prompt_encoder", parameter) for parameter in prompt]
+    for path, replacement in adapter.replacements.items():
+        held += [(path, parameter) for _, parameter in replacement.named_parameters(path)]
+    return ParameterCount(numbers(held), base, added=adapter.count()[1])
 
 
 def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> list[str]:
-    """The claims about as many numbers, trained by this method on a model of this shape."""
+    """What sources print for as many numbers, trained by this method on a model of this shape."""
     try:
         architecture = architecture_for(wanted, config)
     except ValueError:
         return []  # a model of no known family
-    claims = [claim for claim in CLAIMS if type(claim.config) is type(config)]
-    claims = [claim for claim in claims if architecture.like(ARCHITECTURES[claim.model])]
+    known = [one for one in DISCREPANCIES if type(one.config) is type(config)]
+    known = [one for one in known if architecture.like(ARCHITECTURES[one.model])]
     return [
-        str(claim)
-        for claim in claims
-        if counted(model_for(claim.model, claim.config), claim.config).trainable == count.trainable
+        str(one)
+        for one in known
+        if counted(model_for(one.model, one.config), one.config).trainable == count.trainable
     ]
 
 
-def trained_now(module: nn.Module) -> list[nn.Parameter]:
-    """A module's own parameters that require a gradient."""
-    return [p for p in module.parameters(recurse=False) if p.requires_grad]
-
-
-def each_once(owned: dict[str, list[nn.Parameter]]) -> dict[str, int]:
-    """How many numbers each has; what several share counts for the first of them."""
-    first: dict[int, tuple[str, int]] = {}
-    for path, parameters in owned.items():
-        for parameter in parameters:
-            first.setdefault(id(parameter), (path, parameter.numel()))
+def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
+    """How many numbers each place has; what several share counts for the first of them."""
+    first = {id(parameter): path for path, parameter in reversed(held)}
+    sizes = {id(parameter): parameter.numel() for _, parameter in held}
     counts: dict[str, int] = {}
-    for path, count in first.values():
-        counts[path] = counts.get(path, 0) + count
+    for key in dict.fromkeys(id(parameter) for _, parameter in held):
+        counts[first[key]] = counts.get(first[key], 0) + sizes[key]
     return counts
-
-
-def in_place(model: nn.Module, config: PeftConfig, targets: dict, saved: dict) -> dict[str, int]:
-    """The base's own parameters that the method trains, each under its first name."""
-    found: dict[int, tuple[str, int]] = {}
-    for path, module in model.named_modules():
-        for name, parameter in module.named_parameters(path, recurse=False):
-            kind = name.rpartition(".")[2]
-            if not is_below(path, saved) and config.trains(path, module, kind, path in targets):
-                found.setdefault(id(parameter), (name, parameter.numel()))
-    return dict(found.values())
-
-
-def prompt_count(model: nn.Module, config: PromptLearningConfig) -> int:
-    """What a soft prompt trains; an encoder-decoder (SEQ_2_SEQ_LM) gets one for each stack."""
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        model = architecture_of(model).model  # get_peft_model has none for these; counts there are
-    stacks = 2 if config.task_type == "SEQ_2_SEQ_LM" else 1
-    return config.with_model_defaults(model).count(stacks)
 
 
 def real_numbers(model: nn.Module) -> dict[int, int]:
     """The base's parameters, id -> numbers; a packed 4-bit weight has as many as it stands for."""
     found = {id(parameter): parameter.numel() for parameter in model.parameters()}
     for module in model.modules():
-        if isinstance(module, Linear4bit):
+        if is_4bit(module):
             found[id(module.weight)] = module.in_features * module.out_features
     return found

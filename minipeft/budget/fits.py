@@ -1,13 +1,13 @@
-"""Does it fit, why not, and what would help: other recipes are tried out, nothing is guessed."""
+"""Does it fit, why not, and what would help: other setups are tried out, nothing is guessed."""
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from minipeft.budget.recipe import Recipe
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
-from minipeft.methods.lora import LoraConfig
+from minipeft.methods.usual import USUAL, USUAL_NAME
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -61,39 +61,38 @@ class Fit:
         return "\n".join(lines)
 
 
-Needs = Callable[[PeftConfig | None, Recipe], int]
-Step = tuple[str, PeftConfig | None, Recipe]
+Needs = Callable[[PeftConfig | None, TrainingSetup], int]
+Step = tuple[str, PeftConfig | None, TrainingSetup]
 
 
-def steps(config: PeftConfig | None, recipe: Recipe) -> Iterator[Step]:
+def steps(config: PeftConfig | None, setup: TrainingSetup) -> Iterator[Step]:
     """What may be changed, the least harm first: each with its name."""
-    if recipe.training:
-        yield "checkpointing=True", config, replace(recipe, checkpointing=True)
-        yield "optimizer='paged_adamw'", config, replace(recipe, optimizer="paged_adamw")
-    yield "batch=1", config, replace(recipe, batch=1)
-    if config is not None or not recipe.training:  # what is in 4 bits can't be trained
-        yield "quantization='nf4_double'", config, replace(recipe, quantization="nf4_double")
+    if setup.training:
+        yield "checkpointing=True", config, replace(setup, checkpointing=True)
+        yield "optimizer='paged_adamw'", config, replace(setup, optimizer="paged_adamw")
+    yield "batch=1", config, replace(setup, batch=1)
+    if config is not None or not setup.training:  # what is in 4 bits can't be trained
+        yield "quantization='nf4_double'", config, replace(setup, quantization="nf4_double")
     else:
-        lora = LoraConfig(r=16, target_modules="all-linear")
-        yield "LoRA (r=16, all linear layers) in place of full fine-tuning", lora, recipe
-    half = max(1, recipe.length // 2)
-    yield f"length={half}", config, replace(recipe, length=half)
+        yield f"{USUAL_NAME} in place of full fine-tuning", USUAL, setup
+    half = max(1, setup.length // 2)
+    yield f"length={half}", config, replace(setup, length=half)
 
 
 def find_changes(
-    config: PeftConfig | None, recipe: Recipe, room: int, needs: Needs
+    config: PeftConfig | None, setup: TrainingSetup, room: int, needs: Needs
 ) -> dict[str, int]:
     """What helps -> the bytes needed then: each change alone, or, if need be, several together."""
-    now = needs(config, recipe)
+    now = needs(config, setup)
     if now <= room:
         return {}
-    alone = {name: needs(*changed) for name, *changed in steps(config, recipe)}
+    alone = {name: needs(*changed) for name, *changed in steps(config, setup)}
     changes = {name: needed for name, needed in alone.items() if needed < now}
     together = []
     while now > room and len(together) < 8:
-        for name, other, changed in steps(config, recipe):
+        for name, other, changed in steps(config, setup):
             if name not in together and (needed := needs(other, changed)) < now:
-                config, recipe, now = other, changed, needed
+                config, setup, now = other, changed, needed
                 together.append(name)
                 break
         else:

@@ -1,147 +1,160 @@
 """The rows of the byte ledger: each a number of bytes, and what is counted."""
 
-from collections.abc import Iterator
-from functools import cached_property
+import copy
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from minipeft.budget.activations import Forward
-from minipeft.budget.recipe import DTYPES, Recipe
-from minipeft.budget.states import file_bytes, optimizer_bytes, quantized_bytes
-from minipeft.budget.training import Training
+from minipeft.budget.saved_tensors import Run, estimated, run
+from minipeft.budget.states import file_bytes, optimizer_bytes
+from minipeft.budget.training_setup import DTYPES, TrainingSetup
+from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig
-from minipeft.core.linear import is_4bit, is_linear
-from minipeft.core.patterns import is_below, matches
-from minipeft.quant.linear4bit import Linear4bit
-from minipeft.shapes.naming import architecture_for, model_for
+from minipeft.core.linear import is_4bit, is_linear, shape_of
+from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
+from minipeft.shapes.meta_model import beside_base, meta_adapter, meta_copy
+from minipeft.shapes.naming import architecture_for, named_for
+from minipeft.shapes.published import config_of, find_architecture
 
 Row = tuple[str, int, str]
 
 
 class Ledger:
-    """What one recipe takes for one model and config.
+    """What one training setup takes for one model and config.
 
     Raises ValueError or TypeError where the three don't go together.
     """
 
-    def __init__(self, wanted: Any, config: PeftConfig | None, recipe: Recipe) -> None:
-        if recipe.training and recipe.quantization and config is None:
+    def __init__(self, wanted: Any, config: PeftConfig | None, setup: TrainingSetup) -> None:
+        real = isinstance(wanted, nn.Module)
+        setup = setup.on({} if real else find_architecture(wanted).fields)
+        if setup.training and setup.quantization and config is None:
             raise ValueError(
-                f"quantization={recipe.quantization!r} freezes the weights, so nothing would be "
+                f"quantization={setup.quantization!r} freezes the weights, so nothing would be "
                 "trained; give a config such as LoraConfig, or choose training=False"
             )
-        self.recipe, self.architecture = recipe, architecture_for(wanted, config)
-        real = isinstance(wanted, nn.Module)
-        dtype = DTYPES.get(recipe.dtype or (None if real else "bfloat16"))
-        adapter_dtype = DTYPES.get(recipe.adapter_dtype)
-        self.training = Training(model_for(wanted, config), config, dtype, adapter_dtype)
-        floating = (p for p in self.training.model.parameters() if p.is_floating_point())
-        self.dtype = next(floating).dtype  # of activations, too
-        self.fused = not (real and next(wanted.parameters()).device.type == "cpu")
-        self.trained = self.training.tensors() if recipe.training else []
+        self.setup = setup
+        self.model, self.why = model_to_run(wanted, config)
+        self.head = getattr(self.model, "get_output_embeddings", lambda: None)()
+        self.gpu = not (real and next(wanted.parameters()).device.type == "cpu")
+        self.model.to(DTYPES.get(setup.dtype or (None if real else "bfloat16")))
+        if setup.quantization:
+            quantize_meta(self.model, setup)
+        if setup.prepared:
+            prepare_model_for_kbit_training(self.model, use_gradient_checkpointing=False)
+        self.packed = [module for module in self.model.modules() if is_4bit(module)]
+        floating = (p for p in self.model.parameters() if p.is_floating_point())
+        self.dtype = next(floating).dtype  # of hidden states, too
+        self.weights = size(self.model.parameters())
+        self.constants = size(buffer for layer in self.packed for buffer in layer.buffers())
+        self.adapter = None if config is None else self.attached(config)
+        held = self.model.parameters() if config is None else self.held()
+        self.trained = [t for t in once(held) if t.requires_grad] if setup.training else []
+        self.run = self.measured()
+
+    def under(self, setup: TrainingSetup) -> "Ledger | None":
+        """The same model and run under another setup; None if that asks for another run."""
+        changed = {key for key, value in vars(setup).items() if value != getattr(self.setup, key)}
+        if changed - {"optimizer", "checkpointing", "gradient_dtype", "state_dtype", "master_copy"}:
+            return None
+        twin = copy.copy(self)
+        twin.setup = setup
+        return twin
+
+    def attached(self, config: PeftConfig) -> Adapter:
+        """The adapter, attached to the frozen model."""
+        adapter = meta_adapter(self.model, config)
+        for module in beside_base(adapter):
+            module.to(DTYPES.get(self.setup.adapter_dtype))
+        self.model.requires_grad_(False)
+        adapter.attach()
+        return adapter
+
+    def measured(self) -> Run:
+        """The forward pass; a closed formula where the model can't be run on the meta device."""
+        if not self.why:
+            try:
+                return run(self.model, self.setup, self.gpu)
+            except Exception as error:  # code of transformers that looks at numbers
+                if type(self.model).__module__.startswith("minipeft."):
+                    raise
+                self.why = f"{type(self.model).__name__} can't be run without numbers: {error}"
+        answers = self.setup.batch * self.setup.answer_length
+        logits = 0 if self.head is None else answers * shape_of(self.head)[0]
+        return estimated(self.model.config, self.setup, self.dtype.itemsize, logits, self.why)
 
     def rows(self) -> Iterator[Row]:
-        """All rows, in order; those that this recipe doesn't have are 0."""
-        yield from self.base()
-        yield "adapter", size(self.training.held()), "what stands beside the base, its own dtypes"
+        """All rows, in order; those that this setup doesn't have are 0."""
+        wide = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
+        if self.packed:
+            wide = f"linear layers 4 bits each, the rest {wide}"
+            if self.dtype.itemsize == 2:
+                wide += "; prepare_model_for_kbit_training makes that 4: prepared=True"
+        yield "weights", self.weights, wide
+        yield "quantization constants", self.constants, "an absmax for each 64 weights"
+        yield "adapter", size(self.held()), "what stands beside the base, its own dtypes"
         yield from self.states()
         yield from self.passes()
-        yield self.cache()
-        yield "adapter file", self.file(), "adapter_model.safetensors: on disk, not in the total"
+        yield "key/value cache", self.run.cache, f"{name(self.dtype)}; only while generating"
+        file = 0 if self.adapter is None else file_bytes(self.adapter.state_dict())
+        yield "adapter file", file, "adapter_model.safetensors: on disk, not in the total"
 
-    @cached_property
-    def matrices(self) -> dict[int, int]:
-        """The weights that are to be quantized: id -> numbers."""
-        if self.recipe.quantization is None:
-            return {}
-        modules = dict(self.training.model.named_modules())
-        skipped = [path for path in modules if matches(path, list(self.recipe.skip))]
-        return {
-            id(layer.weight): layer.weight.numel()
-            for path, layer in modules.items()
-            if is_linear(layer) and not is_4bit(layer) and not is_below(path, skipped)
-        }
-
-    @cached_property
-    def packed(self) -> list[Linear4bit]:
-        """The layers that are in 4 bits already."""
-        modules = self.training.model.modules()
-        return [module for module in modules if isinstance(module, Linear4bit)]
-
-    def base(self) -> Iterator[Row]:
-        """The weights, and the constants of those in 4 bits."""
-        model, double = self.training.model, self.recipe.quantization == "nf4_double"
-        whole = size(p for p in model.parameters() if id(p) not in self.matrices)
-        made = [quantized_bytes(numbers, double) for numbers in self.matrices.values()]
-        note = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
-        if made or self.packed:
-            note = f"linear layers 4 bits each, the rest {note}"
-        yield "weights", whole + sum(codes for codes, _ in made), note
-        constants = sum(extra for _, extra in made)
-        constants += sum(size(layer.buffers()) for layer in self.packed)
-        yield "quantization constants", constants, "an absmax for each 64 weights"
+    def held(self) -> list[Tensor]:
+        """All that the adapter holds beside the base, trained or not."""
+        if self.adapter is None:
+            return []
+        buffers = [b for module in beside_base(self.adapter) for b in module.buffers()]
+        return [parameter for _, parameter in self.adapter.named_parameters()] + buffers
 
     def states(self) -> Iterator[Row]:
         """What the optimizer works with, for each trained number."""
-        recipe, tensors = self.recipe, self.trained
-        width = DTYPES[recipe.gradient_dtype].itemsize if recipe.gradient_dtype else None
+        setup, tensors = self.setup, self.trained
+        width = DTYPES[setup.gradient_dtype].itemsize if setup.gradient_dtype else None
         gradients = sum(t.numel() * (width or t.itemsize) for t in tensors)
         note = "as wide as what is trained" if width is None else f"{width} bytes each"
         yield "gradients", gradients, note
-        states = optimizer_bytes(recipe.optimizer, tensors, recipe.state_width)
-        yield "optimizer", states, f"{recipe.optimizer}, means in {recipe.state_dtype}"
-        narrow = [t for t in tensors if t.itemsize == 2] if recipe.master_copy else []
+        states = optimizer_bytes(setup.optimizer, tensors, setup.state_width)
+        yield "optimizer", states, f"{setup.optimizer}, means in {setup.state_dtype}"
+        narrow = [t for t in tensors if t.itemsize == 2] if setup.master_copy else []
         yield "master copy", 4 * sum(t.numel() for t in narrow), "4 bytes each, if asked for"
 
     def passes(self) -> Iterator[Row]:
-        """What a forward and a backward pass leave lying about."""
-        recipe, forward = self.recipe, self.forward
-        how = "each layer's input alone" if recipe.checkpointing else "all that backward reads"
-        yield "activations", forward.kept.bytes, f"{how}, {recipe.attention} attention"
-        yield "recomputation", forward.recomputed, "one checkpointed layer, while it is made again"
-        kept, note = self.logits, "of every token that is read"
-        if recipe.training and self.logits:  # and which answer was right
-            kept += 8 * forward.answers()[0] + self.dtype.itemsize
-            note = "their logarithms, kept by the loss"
-        yield "logits", kept, note
+        """What a forward and a backward pass keep in memory for a while."""
+        setup, run = self.setup, self.run
+        how = "each layer's input alone" if setup.checkpointing else "all that backward reads"
+        how += f", {setup.attention} attention"
+        kept = run.inputs if setup.checkpointing else run.kept
+        yield "activations", kept, f"an estimate: {run.estimate}" if run.estimate else how
+        layer = run.layer if setup.checkpointing else 0
+        yield "recomputation", layer, "one checkpointed layer, while it is made again"
+        note = "their logarithms, kept by the loss" if setup.training else "of every token read"
+        yield "logits", run.by_loss, note
         note = "logits and gradients on their way, a matrix out of 4 bits: the most at once"
         yield "temporary", max(self.at_the_loss(), self.in_a_layer()), note
         note = "torch's copy of all of v, on a GPU; adamw_fused has none"
         yield "optimizer step", self.in_a_step(), note
 
-    @cached_property
-    def forward(self) -> Forward:
-        """The forward pass; when generating, its sizes alone."""
-        width = self.dtype.itemsize
-        forward = Forward(self.architecture, self.training, self.recipe, width, self.fused)
-        if self.recipe.training:
-            forward.run()
-        return forward
-
-    @property
-    def logits(self) -> int:
-        """The bytes of the logits."""
-        answers, choices = self.forward.answers()
-        return answers * choices * self.dtype.itemsize
-
     def at_the_loss(self) -> int:
         """As the backward pass begins: the logits, their gradient and that of their logarithms."""
-        return 3 * self.logits if self.recipe.training else 0
+        return 3 * self.run.logits if self.setup.training else 0
 
     def in_a_layer(self) -> int:
         """The logits still, two gradients as wide as the MLP, and a matrix out of 4 bits."""
-        numbers = [layer.in_features * layer.out_features for layer in self.packed]
-        unpacked = max([*numbers, *self.matrices.values()], default=0)
-        wide = 2 * self.forward.widest() + self.logits if self.recipe.training else 0
-        return wide + unpacked * self.dtype.itemsize
+        numbers = max((one.in_features * one.out_features for one in self.packed), default=0)
+        if not self.setup.training:
+            return numbers * self.dtype.itemsize
+        layers = (m for m in self.model.modules() if is_linear(m) and m is not self.head)
+        widest = max((shape_of(layer)[0] for layer in layers), default=0)
+        return (numbers + 2 * self.run.rows * widest) * self.dtype.itemsize + self.run.logits
 
     def in_a_step(self) -> int:
         """What torch's AdamW makes of v: for all tensors at once on a GPU, else for one."""
         numbers = [tensor.numel() for tensor in self.trained]
-        if self.recipe.optimizer != "adamw" or not numbers:
+        if self.setup.optimizer != "adamw" or not numbers:
             return 0
-        return self.recipe.state_width * (sum(numbers) if self.fused else max(numbers))
+        return self.setup.state_width * (sum(numbers) if self.gpu else max(numbers))
 
     def peak(self, rows: dict[str, int]) -> int:
         """The most at one moment, where gradients are dropped after each step.
@@ -154,31 +167,50 @@ class Ledger:
         loss = rows["activations"] + rows["logits"] + self.at_the_loss()
         used = max(rows["activations"], rows["gradients"])
         layer = used + rows["recomputation"] + self.in_a_layer()
-        step = rows["gradients"] + rows["optimizer step"] + self.logits
+        step = rows["gradients"] + rows["optimizer step"] + self.run.logits
         return fixed + max(loss, layer, step)
 
-    def cache(self) -> Row:
-        """Keys and values of all tokens, while generating."""
-        recipe, bytes_ = self.recipe, 0
-        lengths = self.architecture.shape.lengths(recipe.length, recipe.answer_length)
-        for stack, length in zip(self.architecture.stacks, lengths, strict=True):
-            if stack.causal and not recipe.training:
-                read = length + (lengths[0] if "cross_k_proj" in stack.names else 0)
-                numbers = 2 * stack.layers * stack.kv_heads * stack.head_dim
-                bytes_ += recipe.batch * read * numbers * self.dtype.itemsize
-        return "key/value cache", bytes_, f"{name(self.dtype)}; only while generating"
 
-    def file(self) -> int:
-        """What save_pretrained would write."""
-        adapter = self.training.adapter
-        return file_bytes(adapter.state_dict()) if adapter is not None else 0
+def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
+    """The model on the meta device, and why it can't be run there, or "".
+
+    Raises ValueError for a model without a config.
+    """
+    if isinstance(wanted, nn.Module):
+        config_of(wanted)
+        return named_for(meta_copy(wanted), config), ""
+    architecture = architecture_for(wanted, config)
+    model = architecture.runnable()
+    why = "" if model is not None else "transformers, which would build it, isn't installed"
+    return named_for(model or architecture.build(), config, architecture.model_type), why
 
 
-def size(tensors: Iterator[Tensor]) -> int:
+def quantize_meta(model: nn.Module, setup: TrainingSetup) -> None:
+    """quantize_model on the meta device: one layer of each shape is quantized, others are like it.
+
+    Raises ValueError as quantize_model does.
+    """
+    options = {"double_quant": setup.quantization == "nf4_double"}
+    made: dict[tuple, nn.Module] = {}
+    for path in layers_to_quantize(model, list(setup.skip)):
+        layer = model.get_submodule(path)
+        kind = (*shape_of(layer), layer.weight.dtype, layer.bias is not None)
+        if kind not in made:
+            made[kind] = packed(path, layer, options)
+        model.set_submodule(path, twin := meta_copy(made[kind]))
+        twin.bias = layer.bias
+
+
+def once(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Each tensor once."""
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def size(tensors: Iterable[Tensor]) -> int:
     """The bytes of these tensors, each once."""
-    return sum({id(tensor): tensor.numel() * tensor.itemsize for tensor in tensors}.values())
+    return sum(tensor.numel() * tensor.itemsize for tensor in once(tensors))
 
 
-def name(dtype: Any) -> str:
+def name(dtype: torch.dtype) -> str:
     """float32 for torch.float32."""
     return str(dtype).removeprefix("torch.")

@@ -13,11 +13,11 @@ Activation Recomputation in Large Transformer Models", section 4 (activations); 
 from dataclasses import dataclass
 from typing import Any
 
-from minipeft.budget.discrepancies import MEMORY_CLAIMS
+from minipeft.budget.discrepancies import MEMORY_DISCREPANCIES
 from minipeft.budget.fits import Fit, both, find_changes, parse_size
 from minipeft.budget.ledger import Ledger
-from minipeft.budget.recipe import Recipe
 from minipeft.budget.states import paged_bytes
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
 from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
@@ -30,7 +30,7 @@ class MemoryBudget:
 
     peak_bytes: the most at one moment, where gradients are dropped after each step.
     paged_bytes: the part of the optimizer's states that may leave the GPU.
-    model, config, recipe: what it was asked for.
+    model, config, setup: what it was asked for.
     """
 
     rows: dict[str, int]
@@ -39,7 +39,7 @@ class MemoryBudget:
     paged_bytes: int
     model: Any
     config: PeftConfig | None
-    recipe: Recipe
+    setup: TrainingSetup
 
     @property
     def in_memory(self) -> dict[str, int]:
@@ -63,15 +63,15 @@ class MemoryBudget:
             model = find_architecture(self.model)
         except ValueError:
             return []  # of no known family
-        recipe = self.config is None, self.recipe.quantization
-        claims = [claim for claim in MEMORY_CLAIMS if (claim.full, claim.quantization) == recipe]
-        return [claim.text for claim in claims if ARCHITECTURES[claim.model].like(model)]
+        asked = self.config is None, self.setup.quantization
+        known = [one for one in MEMORY_DISCREPANCIES if (one.full, one.quantization) == asked]
+        return [one.text for one in known if ARCHITECTURES[one.model].like(model)]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
         whole = {"total_bytes": self.total_bytes, "peak_bytes": self.peak_bytes}
         whole["paged_bytes"] = self.paged_bytes
-        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.recipe)}
+        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.setup)}
 
     def table(self) -> str:
         """A line for each row that isn't 0: bytes, GB, GiB and the convention; then the total."""
@@ -92,17 +92,19 @@ class MemoryBudget:
         if self.paged_bytes:
             reasons.append(f"{both(self.paged_bytes)} of the optimizer may be paged out")
 
-        known = {str((self.config, self.recipe)): self.needed_bytes}
+        ledgers: list[tuple[PeftConfig | None, Ledger]] = []
 
-        def needs(config: PeftConfig | None, recipe: Recipe) -> int:
-            asked = str((config, recipe))
-            if asked not in known:
-                other = memory_budget(self.model, config, **vars(recipe))
-                known[asked] = other.needed_bytes
-            return known[asked]
+        def needs(config: PeftConfig | None, setup: TrainingSetup) -> int:
+            if (config, setup) == (self.config, self.setup):
+                return self.needed_bytes
+            seen = (one.under(setup) for known, one in ledgers if known == config)
+            ledger = next((one for one in seen if one is not None), None)
+            if ledger is None:
+                ledgers.append((config, ledger := Ledger(self.model, config, setup)))
+            return budget_of(ledger, self.model, config).needed_bytes
 
         size = parse_size(room)
-        changes = find_changes(self.config, self.recipe, size, needs)
+        changes = find_changes(self.config, self.setup, size, needs)
         return Fit(size, self.needed_bytes, reasons, changes)
 
     def plot(self) -> Any:
@@ -122,20 +124,24 @@ def memory_budget(
     """What training takes, from shapes alone. Nothing is built and nothing is changed.
 
     architecture_or_model, config: as in count_parameters; None is full fine-tuning.
-    options: batch, length, optimizer, checkpointing, quantization, dtype, ..., see Recipe.
+    options: batch, length, optimizer, checkpointing, quantization, dtype, ..., see TrainingSetup.
 
     Raises ValueError or TypeError for what isn't known or doesn't go together.
     """
-    recipe = Recipe(**options)
-    ledger = Ledger(architecture_or_model, config, recipe)
-    listed = list(ledger.rows())
+    ledger = Ledger(architecture_or_model, config, TrainingSetup(**options))
+    return budget_of(ledger, architecture_or_model, config)
+
+
+def budget_of(ledger: Ledger, wanted: Any, config: PeftConfig | None) -> MemoryBudget:
+    """The rows of a ledger."""
+    listed, setup = list(ledger.rows()), ledger.setup
     rows = {name: count for name, count, _ in listed}
     return MemoryBudget(
         rows,
         {name: note for name, _, note in listed},
         ledger.peak(rows),
-        paged_bytes(ledger.trained, recipe.state_width) if "paged" in recipe.optimizer else 0,
-        architecture_or_model,
+        paged_bytes(ledger.trained, setup.state_width) if "paged" in setup.optimizer else 0,
+        wanted,
         config,
-        recipe,
+        setup,
     )

@@ -1,4 +1,4 @@
-"""Bytes that follow from counts alone: optimizer states, quantized weights, files."""
+"""Bytes that follow from counts alone: optimizer states and files."""
 
 import json
 import math
@@ -7,12 +7,21 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from minipeft.budget.recipe import OPTIMIZERS
+from minipeft.budget.training_setup import OPTIMIZERS
 
-BLOCK, NESTED_BLOCK = 64, 256  # weights to an absmax, and absmax values to theirs
 SMALLEST_8BIT = 4096  # bitsandbytes keeps the states of smaller tensors in 32 bits
 STATE_BLOCK = 256  # 8-bit states to an absmax
 SMALLEST_PAGED = 100_000  # ... and never pages the states of smaller ones
+
+
+NAMES = dict(
+    zip(
+        (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+        + (torch.int64, torch.int32, torch.uint8, torch.bool),
+        ("F64", "F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"),
+        strict=True,
+    )
+)  # safetensors' words
 
 
 def optimizer_bytes(name: str, tensors: Iterable[Tensor], width: int) -> int:
@@ -37,18 +46,6 @@ def paged_bytes(tensors: Iterable[Tensor], width: int) -> int:
     return 2 * width * sum(large)
 
 
-def quantized_bytes(numbers: int, double: bool) -> tuple[int, int]:
-    """(codes, constants) of a matrix in NF4: QLoRA, section 3.
-
-    An absmax for each 64 weights, in 32 bits; with double quantization in 8 bits, less their mean
-    (4 bytes), with 32 bits more for each 256 of them.
-    """
-    codes, blocks = -(numbers // -2), -(numbers // -BLOCK)
-    if not double:
-        return codes, 4 * blocks
-    return codes, blocks + 4 * -(blocks // -NESTED_BLOCK) + 4
-
-
 def file_bytes(tensors: Mapping[str, Tensor]) -> int:
     """The size of a safetensors file with these tensors: its header says name, dtype, shape, place.
 
@@ -62,15 +59,3 @@ def file_bytes(tensors: Mapping[str, Tensor]) -> int:
         header[name] = about | {"data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     return 8 + 8 * math.ceil(len(text) / 8) + end
-
-
-NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}

@@ -4,14 +4,17 @@
 
 ADAPTER is an adapter's folder or its adapter_config.json, BASE a model's folder or its config.json.
 The exit status is 0 where the adapter fits and 1 where it doesn't.
+
+On forgetting it says what has been published, by rank, and predicts nothing: the measure of
+Biderman et al. 2024, "LoRA Learns Less and Forgets Less" (section 4.2), the mean accuracy of
+Llama-2-7B on HellaSwag, ARC-challenge and WinoGrande after it learned something else.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +22,27 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from minipeft.command.evidence import forgetting_evidence
-from minipeft.core.adapter import Adapter
+from minipeft.core.adapter import Adapter, layers_for
 from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.files import CONFIG, WEIGHTS
+from minipeft.core.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.core.linear import is_linear
 from minipeft.core.patterns import matches
-from minipeft.core.targets import unmatched_names
+from minipeft.core.targets import HEADS, unmatched_names, without_unmatched_names
 from minipeft.methods import METHODS
 from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.meta_model import meta_adapter
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
+LFS = b"version https://git-lfs"  # how a Git LFS pointer begins
+ROWS_ARE_LABELS = (
+    "score.weight",
+    "classifier.weight",
+    "classifier.out_proj.weight",
+    "qa_outputs.weight",
+)
 Shapes = dict[str, tuple[int, ...]]  # of a file's tensors, by name
 
 
@@ -84,49 +94,84 @@ def inspect_adapter(
 ) -> Inspection:
     """Compare an adapter with a base: method, fields, base, targets, shapes, scale, embeddings.
 
+    What loading would do is tried out on the meta device: shapes without numbers.
+
     adapter_config: its fields, its adapter_config.json, or its folder (then the file of weights is
     looked at as well: names and shapes, no values). base_config: the fields of a config.json, its
     path, or its folder. Raises FileNotFoundError, and ValueError for what is no JSON object or a
     base of an unknown architecture; what is wrong with the adapter is a finding.
     """
-    fields, shapes = read_adapter_fields(adapter_config)
-    base = base_config if isinstance(base_config, dict) else read_json(base_config)
-    architecture = Architecture.from_config(base)
     report = Inspection()
+    fields, shapes = read_adapter_fields(report, adapter_config)
+    base = base_config if isinstance(base_config, dict) else read_json(base_config)
+    architecture = read_architecture(report, base)
     config = check_fields(report, fields)
     check_base(report, fields, base)
     if config is None:
         return report
-    if config.task_type is not None:
-        with contextlib.suppress(ValueError):  # not a head of this family: the base's own stays
-            architecture = architecture.but(head=config.task_type)
+    model = check_head(report, config, architecture, shapes).model
     if isinstance(config, LoraConfig):
         check_scale(report, config)
     if isinstance(config, LayerConfig):
-        check_targets(report, config, architecture.model)
-    check_embeddings(report, config, architecture.model, shapes)
+        check_targets(report, config, model)
+    check_embeddings(report, config, model, shapes)
     if report.fits:
-        check_shapes(report, config, architecture.model, shapes)
+        check_shapes(report, config, model, shapes)
     return report
 
 
 def read_adapter_fields(
-    source: dict[str, Any] | str | Path,
+    report: Inspection, source: dict[str, Any] | str | Path
 ) -> tuple[dict[str, Any], Shapes | None]:
     """The fields of an adapter's config, and the shapes of its tensors where its file is there."""
     if isinstance(source, dict):
         return source, None
-    fields = read_json(source, CONFIG)
-    path = Path(source)
+    fields, path = read_json(source, CONFIG), Path(source)
     weights = (path if path.is_dir() else path.parent) / WEIGHTS
     if not weights.is_file():
+        if weights.with_suffix(".bin").is_file():
+            text = "adapter_model.bin is a pickle, which can run code, and isn't loaded here"
+            report.add("file", WRONG, f"{text}; convert it to {WEIGHTS}")
         return fields, None
+    if weights.open("rb").read(len(LFS)) == LFS:
+        raise ValueError(f"{weights} is a Git LFS pointer, not the tensors: run 'git lfs pull'")
     try:
         with safe_open(weights, framework="pt") as file:
             names = list(file.keys())
-            return fields, {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            read = [name for name in names if not any(part in name for part in UNREAD)]
+            return fields, {name: tuple(file.get_slice(name).get_shape()) for name in read}
     except SafetensorError as error:
         raise ValueError(f"{weights} is damaged or not safetensors: {error}") from error
+
+
+def read_architecture(report: Inspection, base: dict[str, Any]) -> Architecture:
+    """The base's architecture; where its class isn't known, the usual one of its family."""
+    try:
+        return Architecture.from_config(base)
+    except ValueError as error:
+        if not base.get("architectures"):
+            raise
+        usual = Architecture.from_config(base | {"architectures": None})
+        report.add("base", NOTE, f"{error}: taken for a {usual.model_type} with {usual.head}")
+        return usual
+
+
+def check_head(
+    report: Inspection, config: PeftConfig, architecture: Architecture, shapes: Shapes | None
+) -> Architecture:
+    """The architecture with the head that the adapter's task needs, and as many labels as it has.
+
+    A base that has this head already keeps its own labels.
+    """
+    task = config.task_type
+    if task in (None, architecture.head) or task not in architecture.shape.tasks:
+        return architecture  # a task that is no head of this family: the base's own stays
+    rows = [shape[0] for name, shape in (shapes or {}).items() if name.endswith(ROWS_ARE_LABELS)]
+    if task not in HEADS or not rows:
+        return architecture.but(head=task)
+    text = f"the adapter brings a head of {rows[-1]} labels: load the base with num_labels="
+    report.add("head", NOTE, f"{text}{rows[-1]}")
+    return architecture.but(head=task, num_labels=rows[-1])
 
 
 def check_fields(report: Inspection, fields: dict[str, Any]) -> PeftConfig | None:
@@ -213,22 +258,89 @@ def check_embeddings(
             report.add("embeddings", OK if found else NOTE, f"{path} is trained and saved; {same}")
 
 
+class Unloaded(Adapter):
+    """The adapter of a config alone, built as for a file, of which nothing is read."""
+
+    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Raises nothing: there are no tensors."""
+
+
 def check_shapes(
     report: Inspection, config: PeftConfig, model: nn.Module, shapes: Shapes | None
 ) -> None:
-    """Whether the adapter can be built on this base, and its file's tensors have the right shapes.
-
-    On the meta device: the base and the file's tensors are shapes without numbers.
-    """
+    """Whether the adapter can be loaded on this base: its file's tensors have the right shapes."""
+    config = replace(config, inference_mode=True)
     try:
-        with torch.device("meta"):
-            tensors = shapes and {name: torch.empty(shape) for name, shape in shapes.items()}
-            adapter = Adapter(model, config, tensors)
+        if shapes is None:
+            adapter = meta_adapter(model, config, {}, Unloaded)
+        else:
+            with torch.device("meta"):
+                tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
+            adapter = meta_adapter(model, config, tensors)
     except (ValueError, TypeError) as error:
         report.add("shapes", WRONG, str(error))
         return
+    added = adapter.count()[1]
     seen = f"{len(shapes)} tensors" if shapes else "no file of weights was given; the config alone"
-    report.add("shapes", OK, f"{seen}; {adapter.count()[1]:,} parameters are added to the base")
+    report.add("shapes", OK, f"{seen}; {added:,} parameters are added to the base")
+    if shapes is None and isinstance(config, LayerConfig):
+        try:
+            layers_for(model, without_unmatched_names(model, config), new=True)
+        except ValueError as error:
+            report.add("shapes", NOTE, f"it loads, but a new one would be refused: {error}")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One published pair: the mean accuracy that was left, with LoRA and with full fine-tuning."""
+
+    rank: int
+    task: str
+    lora: float
+    full: float
+
+    @property
+    def kept(self) -> float:
+        """What LoRA kept beyond full fine-tuning, in points of accuracy between 0 and 1."""
+        return round(self.lora - self.full, 3)
+
+
+MEASURED = (
+    Measured(64, "instruction tuning on code", lora=0.509, full=0.414),
+    Measured(256, "continued pretraining on 20B tokens of code", lora=0.617, full=0.545),
+)
+SOURCES = (
+    "Biderman et al. 2024, LoRA Learns Less and Forgets Less, section 4.2: Llama-2-7B, mean "
+    "accuracy on HellaSwag, ARC-challenge and WinoGrande after learning code",
+    "Kalajdzievski 2024, Scaling Laws for Forgetting (arXiv 2401.05605): LoRA still forgets, more "
+    "with more trained parameters and more steps, and no choice of either avoids it",
+    "Shuttleworth et al. 2024, LoRA vs Full Fine-tuning (arXiv 2410.21228): LoRA forgets less than "
+    "full fine-tuning; what it forgets is due to new singular directions of the weights",
+)
+
+
+def forgetting_evidence(rank: int) -> dict[str, Any]:
+    """The published range of what LoRA keeps beyond full fine-tuning, and where `rank` lies.
+
+    rank: of the adapter. Returns rank, range (low, high), measured (each point), remark, sources.
+    """
+    ranks = [point.rank for point in MEASURED]
+    kept = [point.kept for point in MEASURED]
+    if rank in ranks:
+        remark = f"measured at r={rank}, on one model and one task"
+    elif rank < min(ranks):
+        remark = f"r={rank} is below all measured ranks; the nearest is r={min(ranks)}"
+    elif rank > max(ranks):
+        remark = f"r={rank} is above all measured ranks; the nearest is r={max(ranks)}"
+    else:
+        remark = f"r={rank} lies between the measured ranks {min(ranks)} and {max(ranks)}"
+    return {
+        "rank": rank,
+        "range": (min(kept), max(kept)),
+        "measured": [vars(point) | {"kept": point.kept} for point in MEASURED],
+        "remark": remark + "; other data, models and steps give other numbers",
+        "sources": list(SOURCES),
+    }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

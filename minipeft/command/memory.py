@@ -5,14 +5,14 @@ import dataclasses
 import json
 
 from minipeft.budget.memory import memory_budget
-from minipeft.budget.recipe import Recipe
+from minipeft.budget.training_setup import TrainingSetup
 from minipeft.command.options import add_config_arguments, config_of, report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `count`, every option of a Recipe, and --fits."""
+    """Those of `count`, every option of a TrainingSetup, and --fits."""
     add_config_arguments(parser)
-    for field in dataclasses.fields(Recipe):
+    for field in dataclasses.fields(TrainingSetup):
         flag = f"--{field.name.replace('_', '-')}"
         if field.default is False:
             parser.add_argument(flag, action="store_true")
@@ -28,12 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print the ledger; 0, 1 where it doesn't fit, 2 where something isn't known."""
-    recipe = {field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)}
+    setup = {
+        field.name: getattr(options, field.name) for field in dataclasses.fields(TrainingSetup)
+    }
     fit = None
 
     def text() -> str:
         nonlocal fit
-        budget = memory_budget(options.model, config_of(options), **recipe)
+        budget = memory_budget(options.model, config_of(options), **setup)
         fit = budget.fits(options.fits) if options.fits else None
         if options.json:
             found = budget.to_dict() | ({} if fit is None else {"fit": fit.to_dict()})

@@ -198,7 +198,3 @@ class LayerConfig(PeftConfig):
     def tuner(self, path: str, layer: nn.Module) -> nn.Module | None:
         """A new tuner for the layer called `path`, or None where it needs none."""
         raise NotImplementedError
-
-    def count(self, path: str, layer: nn.Module) -> int:
-        """How many numbers that tuner trains, from the layer's shape alone."""
-        raise NotImplementedError

@@ -59,7 +59,10 @@ def is_plain_frozen_linear(layer: nn.Module, x: Tensor) -> bool:
         return False
     if layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad):
         return False
-    if torch.is_autocast_enabled(x.device.type) or torch._C._are_functorch_transforms_active():
+    if torch._C._are_functorch_transforms_active():
+        return False
+    # Under autocast it computes in another dtype; the meta device has no autocast.
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
         return False
     computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
     return computes_in == x.dtype

@@ -110,9 +110,6 @@ class AdaLoraConfig(LayerConfig):
         """Which of the init_r triplets the layer called `path` starts with."""
         return (self.rank_pattern or {}).get(f"{path}.lora_E", [True] * self.init_r)
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        return sum(self.held(path)) * (sum(shape_of(layer)) + 1)
-
     def penalty(self, tuners: dict[str, Triplets]) -> Tensor | float:
         """orth_reg_weight times the mean norm, as in peft; the paper adds up squared norms."""
         if self.orth_reg_weight == 0:

@@ -70,9 +70,6 @@ class BitFitConfig(LayerConfig):
             return None
         return BitFitLayer(shape_of(layer)[0]).to(**adapter_place(layer))
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        return shape_of(layer)[0] if layer.bias is None else 0  # else it is trained in its place
-
 
 def is_bias(module: nn.Module, name: str) -> bool:
     """Whether a module's own parameter is a bias: tables of position biases are no vectors."""

@@ -111,12 +111,6 @@ class BottleneckConfig(LayerConfig):
         tuner = BottleneckLayer(*self.sizes(layer), self, stream.block_of(path))
         return tuner.to(**adapter_place(stream.linear_layers(layer)[-1]))
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        if is_norm(layer):
-            return 0
-        (reads, gives), r = self.sizes(layer), self.bottleneck_size
-        return (reads + gives) * r + r + gives
-
 
 class BottleneckLayer(Tuner):
     """h + s up(act(down(z))), for h = base(x)."""

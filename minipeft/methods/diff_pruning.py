@@ -66,10 +66,6 @@ class DiffPruningConfig(LayerConfig):
         tuner = SparseDiffLayer(shape, k) if self.nonzeros else DiffPruningLayer(shape, self)
         return tuner.to(**adapter_place(layer))
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        gated = 2 * prod(shape_of(layer)) + self.structured
-        return self.nonzeros.get(path, 0) if self.nonzeros else gated
-
 
 class DiffLayer(Tuner):
     """h = W0 x + d x, for x (..., in) and the difference d (out, in) that `diff(noisy)` gives."""

@@ -105,9 +105,6 @@ class IA3Config(LayerConfig):
             nn.init.normal_(tuner.ia3_l)
         return tuner.to(**adapter_place(layer))
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        return shape_of(layer)[is_feedforward(path, self.feedforward_modules or [])]  # out or in
-
 
 def is_feedforward(path: str, named: list[str] | str) -> bool:
     """Whether the module called `path` is scaled at its input (endings as in peft: no dot)."""

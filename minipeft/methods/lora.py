@@ -69,7 +69,7 @@ class LoraLayer(Tuner):
         return self.lora_A.weight, self.lora_B.weight, self.scaling
 
 
-LoraTuner = LoraLayer  # the name that lessons of version 0.2 import
+LoraLayer = LoraLayer  # the name that lessons of version 0.2 import
 
 # Layers of later papers: (whether a config asks for it, its class), entered by `variant`.
 VARIANTS: list[tuple[Callable[["LoraConfig"], bool], type[LoraLayer]]] = []
@@ -179,10 +179,3 @@ class LoraConfig(LayerConfig):
             place = f"{self.file_prefix}{path}"
             tensors |= {f"{place}.lora_A.weight": A, f"{place}.lora_B.weight": B}
         return config, tensors
-
-    def count(self, path: str, layer: nn.Module) -> int:
-        r, (out_features, in_features) = (
-            by_pattern(self.rank_pattern, path, self.r),
-            shape_of(layer),
-        )
-        return r * (in_features + out_features) + self.use_dora * out_features

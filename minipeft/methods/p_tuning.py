@@ -51,15 +51,6 @@ class PromptEncoderConfig(PromptLearningConfig):
     def prompt(self, model: nn.Module) -> VirtualTokens:
         return PromptEncoder(model, self)
 
-    def count(self, stacks: int = 1) -> int:
-        dim, hidden = self.token_dim, self.encoder_hidden_size or self.token_dim
-        z = stacks * self.num_virtual_tokens * dim
-        if self.encoder_reparameterization_type == "MLP":
-            return z + (dim + 1) * hidden + (hidden + 1) * hidden + (hidden + 1) * dim
-        both = 2 * hidden  # ways; four gates each, and torch gives a gate two biases
-        first, others = dim + hidden + 2, (self.encoder_num_layers - 1) * (both + hidden + 2)
-        return z + 4 * both * (first + others) + (both + 1) * both + (both + 1) * dim
-
 
 class PromptEncoder(VirtualTokens):
     """P (n, d) from Z (n, d); P itself where it is only used (inference_mode).

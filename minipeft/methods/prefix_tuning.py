@@ -60,13 +60,6 @@ class PrefixTuningConfig(PromptLearningConfig):
     def prompt(self, model: nn.Module) -> "Prefix":
         return Prefix(model, self)
 
-    def count(self, stacks: int = 1) -> int:
-        dim, hidden = self.token_dim, self.encoder_hidden_size or self.token_dim
-        width = 2 * self.num_layers * dim
-        if not self.prefix_projection:
-            return self.num_virtual_tokens * width
-        return self.num_virtual_tokens * dim + (dim + 1) * hidden + (hidden + 1) * width
-
 
 class Prefix(SoftPrompt):
     """P (n, L 2 d): row i holds token i's key and value of layer 0, then of layer 1, and so on."""

@@ -87,12 +87,5 @@ class PromptLearningConfig(PeftConfig):
         """P, at random."""
         raise NotImplementedError
 
-    def count(self, stacks: int = 1) -> int:
-        """How many numbers it trains, once the sizes are filled in.
-
-        stacks: the stacks of layers that get a P of their own: an encoder and a decoder are 2.
-        """
-        raise NotImplementedError
-
     def start(self, prompt: SoftPrompt, model: nn.Module) -> None:
         """Give a new P its first values, where they are not the random ones."""

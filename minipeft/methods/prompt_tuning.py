@@ -46,9 +46,6 @@ class PromptTuningConfig(PromptLearningConfig):
     def prompt(self, model: nn.Module) -> SoftPrompt:
         return VirtualTokens(model, self.num_virtual_tokens, self.token_dim)
 
-    def count(self, stacks: int = 1) -> int:
-        return stacks * self.num_virtual_tokens * self.token_dim
-
     @torch.no_grad()
     def start(self, prompt: SoftPrompt, model: nn.Module) -> None:
         table = model.get_input_embeddings()

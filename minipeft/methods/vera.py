@@ -83,9 +83,6 @@ class VeraConfig(LayerConfig):
         """The tuner for the layer called `path`."""
         return VeraLayer(*shape_of(layer), self).to(**adapter_place(layer))
 
-    def count(self, path: str, layer: nn.Module) -> int:
-        return self.r + shape_of(layer)[0]
-
 
 class Projections(nn.Module):
     """A and B: kaiming uniform (He et al. 2015), the same for the same key, as peft draws them."""

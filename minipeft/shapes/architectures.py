@@ -5,39 +5,25 @@ Architecture("decoder", vocab_size=32_000, hidden_size=512, intermediate_size=13
              num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2)
 """
 
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from torch import nn
+
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.shapes.decoders import GPT2, Llama, Mistral, Qwen2
-from minipeft.shapes.encoder_decoders import MT5, T5, Whisper
-from minipeft.shapes.encoders import Bert, DebertaV2, Roberta, ViT
-from minipeft.shapes.family import Family
-from minipeft.shapes.fields import (
-    check_size,
-    head_of,
-    one_name,
-    read_sizes,
-    refuse_misspelt,
-)
-from minipeft.shapes.skeleton import Skeleton
-from minipeft.shapes.stack import Stack
+from minipeft.models import llama, vit
+from minipeft.models.checkpoint import WithoutInitialization
+from minipeft.shapes.config_json import CLASSES, check_size, refuse_misspelt, task_of
+from minipeft.shapes.family import FAMILIES, Family
+from minipeft.shapes.hugging_face import AUTO, HuggingFace, installed, is_class, model_types
 
-FAMILIES: dict[str, type[Family]] = {
-    "llama": Llama,
-    "mistral": Mistral,
-    "qwen2": Qwen2,
-    "gpt2": GPT2,
-    "bert": Bert,
-    "roberta": Roberta,
-    "deberta-v2": DebertaV2,
-    "t5": T5,
-    "mt5": MT5,
-    "vit": ViT,
-    "whisper": Whisper,
-}
+# What can be run without transformers: the task, the model and its config.
+LLAMA = "CAUSAL_LM", llama.Llama, llama.LlamaConfig
+OWN = {"llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "vit": ("SEQ_CLS", vit.ViT, vit.ViTConfig)}
 # For a model of one's own: each kind after the family that stands for it.
 KINDS = {"decoder": "llama", "encoder": "bert", "encoder-decoder": "t5"}
 
@@ -46,7 +32,8 @@ class Architecture:
     """The shape of a model: what can be counted without its numbers.
 
     model_type: a family's name in transformers ("llama", "gpt2", "bert", "t5", "vit", ...), or
-        "decoder" (Llama's shape), "encoder" (BERT's), "encoder-decoder" (T5's).
+        "decoder" (Llama's shape), "encoder" (BERT's), "encoder-decoder" (T5's). Families that are
+        not written here need transformers, which builds them.
     head: "CAUSAL_LM", "SEQ_CLS", ... as peft's task_type, or None for the family's usual one;
         "FEATURE_EXTRACTION" is the base alone. num_labels: the classes of a classifier.
     fields: the sizes, as in the family's `config.json`; `hidden_size`, `intermediate_size`,
@@ -62,21 +49,23 @@ class Architecture:
         num_labels: int = 2,
         **fields: Any,
     ) -> None:
-        self.model_type, family = family_of(model_type)
-        if head is not None and head not in family.tasks:
-            raise ValueError(
-                f"head={head!r} is not built for {model_type!r}; {nearest(head, family.tasks)}"
-            )
-        known = one_name(family)
+        kind = KINDS.get(model_type, model_type)
+        known = family_of(kind).names(kind)
         for name, value in fields.items():
             if name not in known:
                 raise ValueError(
                     f"{name}={value!r} is no size of {model_type!r}; {nearest(name, known)}"
                 )
+        self._describe(kind, head, num_labels, fields)
+
+    def _describe(
+        self, model_type: str, head: str | None, num_labels: int, fields: dict[str, Any]
+    ) -> Self:
         check_size("num_labels", num_labels, 2)
-        self.given = {"head": head, "num_labels": num_labels, **fields}
-        sizes = read_sizes(family, {known[name]: fields[name] for name in fields})
-        self.shape = family(self.model_type, head or family.tasks[0], num_labels, sizes)
+        self.model_type, self.fields = model_type, fields
+        self.given = {"head": head, "num_labels": num_labels}
+        self.shape = family_of(model_type, head)(model_type, head, num_labels, fields)
+        return self
 
     @classmethod
     def from_config(cls, config: dict[str, Any] | str | Path) -> Self:
@@ -84,21 +73,36 @@ class Architecture:
 
         Raises FileNotFoundError, and ValueError for what is no JSON or no known architecture.
         """
-        fields = config if isinstance(config, dict) else read_json(config)
-        known = one_name(family_of(fields.get("model_type"))[1])
-        refuse_misspelt(fields, known)
-        labels = fields.get("num_labels", len(fields.get("id2label") or "01"))
-        shape = {name: value for name, value in fields.items() if name in known}
-        return cls(fields["model_type"], head_of(fields), labels, **shape)
+        given = config if isinstance(config, dict) else read_json(config)
+        model_type = given.get("model_type")
+        named = next(iter(given.get("architectures") or []), None)
+        family = family_of(model_type)
+        if family is not HuggingFace:
+            refuse_misspelt(given, family.names(model_type))
+        task = task_of(named, FAMILIES.get(model_type, {}).get("tasks", ()))
+        if named is not None and task is None:
+            if family_of(model_type, named) is not HuggingFace:
+                raise ValueError(
+                    f"architectures={named!r} is not known; its class must end in "
+                    f"{', '.join(CLASSES)}"
+                )
+            task = named
+        labels = given.get("num_labels", len(given.get("id2label") or "01"))
+        return cls.__new__(cls)._describe(model_type, task, labels, given)
 
     def but(self, **changes: Any) -> "Architecture":
         """The same with other sizes or another head."""
-        return Architecture(self.model_type, **self.given | changes)
+        given = {name: changes.pop(name, value) for name, value in self.given.items()}
+        known = self.shape.names(self.model_type)
+        one = {known.get(name, name) for name in changes}
+        kept = {name: v for name, v in self.fields.items() if known.get(name, name) not in one}
+        twin = Architecture.__new__(Architecture)
+        return twin._describe(self.model_type, fields=kept | changes, **given)
 
     def like(self, other: "Architecture") -> bool:
         """Whether the two have the same sizes, whatever their heads."""
-        heads = {"head": None, "num_labels": 2}
-        return vars(self.but(**heads).shape) == vars(other.but(**heads).shape)
+        mine, others = self.shape.config_fields(), other.shape.config_fields()
+        return self.model_type == other.model_type and mine == others
 
     @property
     def head(self) -> str:
@@ -106,23 +110,32 @@ class Architecture:
         return self.shape.task
 
     @cached_property
-    def stacks(self) -> list[Stack]:
-        """Its transformer layers: one stack, or an encoder's and a decoder's."""
-        return self.shape.stacks()
+    def model(self) -> nn.Module:
+        """Its modules under the names they have in transformers, on the meta device."""
+        return self.build()
 
-    @cached_property
-    def model(self) -> Skeleton:
-        """Its modules under the names they have in transformers."""
-        return self._skeleton(canonical=False)
+    def build(self) -> nn.Module:
+        """Such a model, for the caller to change."""
+        return self.shape.build()
 
-    @cached_property
-    def canonical(self) -> Skeleton:
-        """Its modules with `q_proj` ... `down_proj` for the family's names, one matrix each."""
-        return self._skeleton(canonical=True)
+    def runnable(self) -> nn.Module | None:
+        """A model on the meta device that can be run: our own, or that of transformers.
 
-    def _skeleton(self, canonical: bool) -> Skeleton:
-        shape, words = self.shape, self.shape.in_base(self.shape.words)
-        return Skeleton(shape.parts(canonical), shape, words, shape.output(), canonical)
+        None for a family of which there are shapes alone, where transformers isn't installed.
+        """
+        task, model, config = OWN.get(self.model_type, (None, None, None))
+        if task == self.head and self.given["num_labels"]:
+            sizes = vars(self.shape) | {"attention_bias": getattr(self.shape, "qkv_bias", False)}
+            known = [field.name for field in fields(config) if sizes.get(field.name) is not None]
+            with torch.device("meta"), WithoutInitialization():
+                return model(config(**{name: sizes[name] for name in known}))
+        if isinstance(self.shape, HuggingFace):
+            return self.build()
+        if installed() is None:
+            return None
+        sizes = {k: v for k, v in self.shape.config_fields().items() if v is not None}
+        labels = self.given["num_labels"]
+        return HuggingFace(self.model_type, self.head, labels, self.fields | sizes).build()
 
     @cached_property
     def total(self) -> int:
@@ -130,15 +143,21 @@ class Architecture:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def __repr__(self) -> str:
-        shown = {name: value for name, value in self.given.items() if value is not None}
-        listed = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+        given = (self.given | self.fields).items()
+        listed = ", ".join(f"{name}={value!r}" for name, value in given if value is not None)
         return f"Architecture({self.model_type!r}, {listed})"
 
 
-def family_of(model_type: object) -> tuple[str, type[Family]]:
-    """A family and its name in transformers. Raises ValueError for one that isn't known."""
-    kind = KINDS.get(model_type, model_type)
-    if kind not in FAMILIES:
-        known = nearest(model_type, [*KINDS, *FAMILIES], most=20)
-        raise ValueError(f"model_type={model_type!r} is not known; {known}")
-    return kind, FAMILIES[kind]
+def family_of(model_type: object, head: str | None = None) -> type[Family] | type[HuggingFace]:
+    """Who builds a family: one of FAMILIES, or transformers, also for a head that it alone has.
+
+    head: a task, or the name of a class of transformers. Raises ValueError for an unknown family.
+    """
+    if model_type in FAMILIES and (head is None or head in AUTO or not is_class(head)):
+        return Family
+    known = model_types() if isinstance(model_type, str) else []
+    if model_type in known:
+        return HuggingFace
+    hint = nearest(model_type, [*KINDS, *FAMILIES, *known], most=20)
+    more = "" if known else "; transformers, where it is installed, knows more"
+    raise ValueError(f"model_type={model_type!r} is not known; {hint}{more}")

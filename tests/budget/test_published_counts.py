@@ -218,7 +218,7 @@ def test_compacter():
     """Compacter table 1: bottleneck 24, n = 4, one adapter after each attention and each MLP."""
     base = ARCHITECTURES["t5-base"]
     dim, size, n = 768, 24, 4
-    places = 2 * sum(stack.layers for stack in base.stacks)
+    places = 2 * (base.shape.num_hidden_layers + base.shape.num_decoder_layers)
     trained = places * (2 * (dim + size) + (size + dim)) + n**3
     trained += count_parameters(base, PartialConfig(norms=True)).trainable
     assert (places, trained) == (48, 161_728)

@@ -3,11 +3,11 @@
 import pytest
 
 from minipeft.budget import ARCHITECTURES, count_parameters
-from minipeft.budget.discrepancies import CLAIMS
+from minipeft.budget.discrepancies import DISCREPANCIES
 
 from .configs import lora, printed
 
-# What arithmetic gives where a source prints something else, by the place in CLAIMS.
+# What arithmetic gives where a source prints something else, by the place in DISCREPANCIES.
 DIFFERENT = {
     "LoRA table 10": ("deberta-v2-xxl", 2_359_296, "4.7M"),
     "LoRA table 3, r=4": ("gpt2-medium", 393_216, "0.35M"),
@@ -31,7 +31,9 @@ DIFFERENT = {
 }
 
 
-@pytest.mark.parametrize(("row", "claim"), zip(DIFFERENT, CLAIMS, strict=True), ids=DIFFERENT)
+@pytest.mark.parametrize(
+    ("row", "claim"), zip(DIFFERENT, DISCREPANCIES, strict=True), ids=DIFFERENT
+)
 def test_where_a_source_prints_something_else_the_count_says_so(row, claim):
     model, trained, text = DIFFERENT[row]
     assert (claim.model, claim.printed) == (model, text)

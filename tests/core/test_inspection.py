@@ -6,12 +6,13 @@ import sys
 
 import peft
 import pytest
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForSequenceClassification, LlamaForCausalLM
 
-from minipeft.command.evidence import MEASURED, forgetting_evidence
-from minipeft.command.inspect import inspect_adapter
+import minipeft
+from minipeft.command.inspect import MEASURED, forgetting_evidence, inspect_adapter
 
-from .models import FAMILIES, build
+from .every_method import MAKERS, NOWHERE, config_for
+from .models import FAMILIES, build, logits
 from .peers import quiet
 from .snapshots import assert_says
 
@@ -107,7 +108,7 @@ def test_added_tokens_are_seen(tmp_path):
     ({"use_wave": True}, "fields", "wrong", ("use_wave=True",)),
     ({"use_wave": False}, "fields", "note", ("use_wave", "off")),
     ({"r": 0}, "fields", "wrong", ("rank r=0",)),
-    ({"r": 5000}, "shapes", "wrong", ("r=5000", "4096")),
+    ({"r": 5000}, "shapes", "note", ("it loads", "r=5000", "4096")),
     ({"base_model_name_or_path": "mistralai/Mistral-7B-v0.1"}, "base", "note", ("Mistral",)),
     ({"base_model_name_or_path": None}, "base", "note", ("doesn't say its name",)),
     ({"alpha_pattern": {"q_proj": 3}}, "scale", "ok", ("alpha_pattern",)),
@@ -179,3 +180,92 @@ def test_the_command(tmp_path):
     missing = run(str(tmp_path / "nowhere"))
     assert missing.returncode == 2
     assert "nowhere" in missing.stderr
+
+
+CONFIGS = {family: build(family).config for family in ("bert", "gpt2", "llama")}
+for _config in CONFIGS.values():
+    _config.num_labels, _config.pad_token_id = 3, 0
+
+
+def saved(folder, base, config, named: str | None = None):
+    """A folder with an adapter of ours, and the fields of the base's config.json."""
+    minipeft.get_peft_model(base, config).save_pretrained(folder)
+    fields = base.config.to_dict() | {"architectures": [named or type(base).__name__]}
+    return folder, fields
+
+
+@pytest.mark.parametrize("name", list(MAKERS))
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_what_every_method_saves_fits(tmp_path, name, family):
+    if (name, family) in NOWHERE:
+        pytest.skip("this family has no place for it")
+    report = inspect_adapter(*saved(tmp_path, build(family), config_for(name, family)))
+    assert report.fits, report.table()
+
+
+def test_an_adalora_folder_whose_ranks_have_fallen(tmp_path):
+    base = build("llama")
+    model = minipeft.get_peft_model(base, config_for("AdaLoRA", "llama"))
+    for step in range(1, 9):
+        logits(model).square().mean().backward()
+        model.update_and_allocate(step)
+        model.zero_grad()
+    assert any(not all(kept) for kept in model.peft_config["default"].rank_pattern.values())
+    model.save_pretrained(tmp_path)
+    fields = base.config.to_dict() | {"architectures": ["LlamaForCausalLM"]}
+    assert inspect_adapter(tmp_path, fields).fits
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_a_classifier_by_its_config_alone(tmp_path, family):
+    """peft names "classifier" and "score", whichever there is."""
+    config = CONFIGS[family]
+    targets = list(FAMILIES[family].targets)[:1]
+    with quiet():
+        lora = peft.LoraConfig(r=3, target_modules=targets, task_type="SEQ_CLS")
+        real = AutoModelForSequenceClassification.from_config(config)
+        peft.get_peft_model(real, lora).save_pretrained(tmp_path)
+    fields = json.loads((tmp_path / "adapter_config.json").read_text())
+    base = config.to_dict() | {"architectures": [type(real).__name__]}
+    for adapter in (fields, tmp_path):
+        assert inspect_adapter(adapter, base).fits
+    other = base | {"id2label": {str(label): label for label in range(7)}}
+    report = inspect_adapter(tmp_path, other)
+    assert not report.fits
+    assert "(3," in said(report, "shapes") and "(7," in said(report, "shapes")
+    headless = base | {"architectures": [type(build(family)).__name__], "id2label": None}
+    if family != "bert":  # whose tiny model here is a classifier
+        report = inspect_adapter(tmp_path, headless)
+        assert report.fits, report.table()
+        assert "num_labels=3" in said(report, "head")
+
+
+@pytest.mark.parametrize("named", ["LlamaForCausalLMEagle", "MyOwnLlama", "LLaMAForCausalLM2"])
+def test_a_base_with_an_unusual_class_is_taken_for_the_usual_one(named):
+    report = inspect_adapter(PUBLISHED, LLAMA2 | {"architectures": [named]})
+    assert report.fits
+    assert named in said(report, "base")
+    assert verdicts(report)["base"] == "note"
+
+
+def test_a_pickle_is_not_loaded(tmp_path):
+    folder, base = by_peft(tmp_path, "llama")
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    report = inspect_adapter(folder, base)
+    assert not report.fits
+    assert "pickle" in said(report, "file")
+
+
+def test_a_git_lfs_pointer_is_no_file_of_tensors(tmp_path):
+    folder, base = by_peft(tmp_path, "llama")
+    pointer = "version https://git-lfs.example/spec/v1\noid sha256:0\nsize 1\n"
+    (folder / "adapter_model.safetensors").write_text(pointer)
+    with pytest.raises(ValueError, match="Git LFS pointer"):
+        inspect_adapter(folder, base)
+
+
+def test_a_rank_above_a_side_loads(tmp_path):
+    folder, base = by_peft(tmp_path, "llama", r=30, target_modules=["k_proj"])
+    assert verdicts(inspect_adapter(folder, base))["shapes"] == "ok"
+    fields = json.loads((folder / "adapter_config.json").read_text())
+    assert inspect_adapter(fields, base).fits

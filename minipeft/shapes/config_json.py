@@ -4,7 +4,8 @@ import difflib
 from typing import Any
 
 from minipeft.core.errors import nearest
-from minipeft.shapes.family import REQUIRED, Family
+
+REQUIRED = object()  # the default of a size that a config must have
 
 # The end of a class name in the field "architectures", and the task of that class's head.
 CLASSES = {
@@ -18,12 +19,7 @@ CLASSES = {
     "LMHeadModel": "CAUSAL_LM",
     "Model": "FEATURE_EXTRACTION",
 }
-
-
-def one_name(family: type[Family]) -> dict[str, str]:
-    """What a field may be called in this family -> its one name here."""
-    own = {own: name for name, own in family.own_names.items()}
-    return {name: name for name in family.sizes} | own
+OTHERS = ("EncoderModel", "DoubleHeadsModel")  # these end in "Model" and have parts of their own
 
 
 def refuse_misspelt(fields: dict[str, Any], known: dict[str, str]) -> None:
@@ -38,35 +34,36 @@ def refuse_misspelt(fields: dict[str, Any], known: dict[str, str]) -> None:
             )
 
 
-def head_of(fields: dict[str, Any]) -> str | None:
-    """The head that "architectures" names, or None. Raises ValueError for a class not known."""
-    for name in fields.get("architectures") or []:
-        for ending, task in CLASSES.items():
-            if name.endswith(ending) and not name.endswith("EncoderModel"):
-                return task
-        raise ValueError(
-            f"architectures={name!r} is not known; its class must end in {', '.join(CLASSES)}"
-        )
+def task_of(name: str | None, tasks: tuple[str, ...]) -> str | None:
+    """The task of the head that a class has, or None for one that isn't known.
+
+    tasks: what the family has. "T5WithLMHeadModel" is what old files say for its one head.
+    """
+    for ending, task in CLASSES.items():
+        if name is not None and name.endswith(ending) and not name.endswith(OTHERS):
+            if ending == "LMHeadModel" and task not in tasks and "SEQ_2_SEQ_LM" in tasks:
+                return "SEQ_2_SEQ_LM"
+            return task
     return None
 
 
-def read_sizes(family: type[Family], given: dict[str, Any]) -> dict[str, Any]:
+def read_sizes(
+    sizes: dict[str, object], own_names: dict[str, str], given: dict[str, Any]
+) -> dict[str, Any]:
     """The sizes under their one name, defaults filled in.
 
     Raises ValueError for a size that is missing, or is no size.
     """
     missing = [
-        family.own_names.get(name, name)
-        for name, default in family.sizes.items()
+        own_names.get(name, name)
+        for name, default in sizes.items()
         if default is REQUIRED and given.get(name) is None
     ]
     if missing:
         raise ValueError(f"the model's config lacks {', '.join(missing)}")
-    found = {
-        name: default if given.get(name) is None else given[name]
-        for name, default in family.sizes.items()
-    }
-    for name, default in family.sizes.items():
+    found = {}
+    for name, default in sizes.items():
+        found[name] = default if given.get(name) is None else given[name]
         check_size(name, found[name], default)
     return found
 
@@ -84,3 +81,13 @@ def check_size(name: str, value: object, default: object) -> None:
     least = min(default, 0) if small else 1
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number; the smallest is {least}")
+
+
+def divided(name: str, size: int, among: int) -> int:
+    """The size of each of `among` equal parts. Raises ValueError where they aren't equal."""
+    if size % among:
+        raise ValueError(
+            f"{name}={size} can't be divided by {among}; "
+            f"nearest: {max(1, round(size / among)) * among}"
+        )
+    return size // among

@@ -1,0 +1,118 @@
+"""What attention and dropout keep for the backward pass, kernel by kernel.
+
+PyTorch computes both on the meta device step by step. A GPU runs one kernel for each, and so does a
+CPU for attention without dropout; what such a kernel saves is written down here, in one place:
+
+    attention   q, k, v, the output, the logsumexp of each query (32 bits), on a GPU 16 bytes of
+                random state, and a table of who sees whom where one is given, as wide as q
+    dropout     on a GPU a mask of one byte for each number; on a CPU one as wide as the input
+
+Dao et al. 2022, "FlashAttention", section 3.1; `derivatives.yaml` of PyTorch for the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+class Kernels(TorchFunctionMode):
+    """Within the block attention and dropout keep what they keep on the device that is meant.
+
+    gpu: a GPU, else a CPU. eager: attention step by step, with a table of queries times keys.
+    """
+
+    def __init__(self, gpu: bool, eager: bool) -> None:
+        super().__init__()
+        self.gpu, self.eager = gpu, eager
+
+    def __torch_function__(
+        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        """Run one of torch's functions, or what stands for it."""
+        kwargs = kwargs or {}
+        if function is Tensor.__contains__ and args[0].is_meta:
+            return False
+        if function in KNOWN and len(args) == 1 and not kwargs and args[0].is_meta:
+            return torch.tensor(KNOWN[function], device="cpu")
+        if function is F.dropout and self.gpu:
+            return gpu_dropout(*args, **kwargs)
+        if function is F.scaled_dot_product_attention:
+            if self.eager:
+                return eager_attention(self.gpu, *args, **kwargs)
+            if self.gpu or not (kwargs.get("dropout_p") or args[4:5] > (0,)):
+                return fused_attention(self.gpu, *args, **kwargs)
+        return function(*args, **kwargs)
+
+
+# transformers asks whether a mask is all ones, or a value infinite: here nothing is padded.
+KNOWN = {torch.all: True, Tensor.all: True, torch.any: False, Tensor.any: False}
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Within the block torch.autocast does nothing on the meta device, which it doesn't know."""
+    autocast = torch.autocast
+
+    def switch(device_type: str, *args: Any, **options: Any) -> Any:
+        return nullcontext() if device_type == "meta" else autocast(device_type, *args, **options)
+
+    torch.autocast = switch
+    try:
+        yield
+    finally:
+        torch.autocast = autocast
+
+
+def gpu_dropout(x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """x with entries dropped; the mask that is kept has one byte for each."""
+    return torch.native_dropout(x, p, True)[0] if training and p else x
+
+
+def fused_attention(
+    gpu: bool, q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, *_: Any, **__: Any
+) -> Tensor:
+    """softmax(q k^T) v in one kernel, (batch, heads, length, head_dim)."""
+    if attn_mask is not None and not attn_mask.is_floating_point():
+        attn_mask = q.new_empty(attn_mask.shape)
+    return FusedAttention.apply(q, k, v, attn_mask, gpu)
+
+
+class FusedAttention(torch.autograd.Function):
+    """The sizes of what flash attention makes and saves; it computes nothing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gpu: bool
+    ) -> Tensor:
+        batch, heads, length, _ = q.shape
+        out = q.new_empty(batch, length, heads, v.shape[-1]).transpose(1, 2)  # as the kernels do
+        wide = torch.promote_types(q.dtype, torch.float32)
+        logsumexp = q.new_empty(batch, heads, length, dtype=wide)
+        state = [q.new_empty(2, dtype=torch.int64)] if gpu else []
+        ctx.save_for_backward(q, k, v, out, logsumexp, mask, *state)
+        return out
+
+
+def eager_attention(
+    gpu: bool,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """softmax(q k^T) v step by step; the scores (batch, heads, queries, keys) are kept."""
+    if enable_gqa:
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # each is saved by itself
+    scores = q @ k.transpose(-2, -1) * (scale or q.shape[-1] ** -0.5)
+    dropout = gpu_dropout if gpu else F.dropout  # the mode is off within its own functions
+    return dropout(scores.softmax(-1), dropout_p) @ v
