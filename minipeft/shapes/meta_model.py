@@ -104,7 +104,7 @@ class MetaModel(nn.Module):
 
 
 class Construction(WithoutInitialization):
-    """Within it, an adapter is built without numbers: AdaLoRA's masks keep everything."""
+    """Within it, an adapter is built without numbers: boolean masks keep everything."""
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -145,7 +145,7 @@ def meta_adapter(
     for module in beside_base(adapter):
         for owner in module.modules():
             for name, buffer in owner.named_buffers(recurse=False):
-                if buffer.dtype == torch.bool:  # AdaLoRA reads its mask to write its file
+                if buffer.dtype == torch.bool:  # a mask is read to write the file
                     setattr(owner, name, torch.ones(buffer.shape, dtype=torch.bool, device="cpu"))
     return adapter
 

@@ -66,13 +66,38 @@ def test_it_attaches_trains_switches_merges_and_travels(scale_config, family, tm
     assert torch.equal(logits(again), adapted)
 
 
-def test_no_other_file_names_a_method():
-    """A method's name in the core would be a second place to change for a new method."""
+# How the methods are called in prose and in code; papers' names such as QLoRA are no such word.
+NAMES = re.compile(
+    r"(?<![\w-])(lora|rslora|dora|pissa|adalora|vera|\(?ia\)?[3³]|bottleneck|bitfit|lora_only"
+    r"|diff.?pruning|prefix.?tuning|prompt.?tuning|p.?tuning|(lora|dora|ia3|vera)(config|layer))\b",
+    re.IGNORECASE,
+)
+NEUTRAL = ("core", "several", "shapes", "budget", "quant", "model.py")
+
+
+def neutral_files() -> list[Path]:
+    """What knows no method; budget/discrepancies holds what papers claim about one."""
     package = Path(minipeft.__file__).parent
-    core = ["model", "several/mixed"]
-    core += [f"core/{name}" for name in ("adapter", "adapted", "replacements", "targets", "files")]
-    for name in core:
-        text = (package / f"{name}.py").read_text("utf-8")
-        for method in METHODS:
-            assert f'"{method}"' not in text, f"{name}.py knows {method}"
-        assert "minipeft.methods." not in text, name
+    places = [package / name for name in NEUTRAL]
+    files = [
+        file for place in places for file in ([place] if place.is_file() else place.rglob("*"))
+    ]
+    kinds = (".py", ".toml")
+    return [f for f in files if f.suffix in kinds and f.stem != "discrepancies"]
+
+
+def test_no_other_file_names_a_method():
+    """A method's name elsewhere would be a second place to change for a new method."""
+    assert len(neutral_files()) > 40
+    known = set(METHODS)
+    for path in neutral_files():
+        text = path.read_text("utf-8")
+        found = NAMES.search(text)
+        assert not found, f"{path} names {found[0]!r}"
+        assert not [method for method in known if f'"{method}"' in text], path
+
+
+def test_the_rule_can_fail():
+    names = ("LoRA's A", "a LoraConfig", "DoRA", "(IA)^3 or IA3", "prefix tuning", "lora_only")
+    assert all(NAMES.search(name) for name in names)
+    assert not any(NAMES.search(name) for name in ("QLoRA, section 3", "S-LoRA", "explorations"))
