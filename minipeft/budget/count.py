@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from minipeft.budget.discrepancies import DISCREPANCIES
-from minipeft.core.config import PeftConfig
+from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit
 from minipeft.shapes.meta_model import meta_adapter
 from minipeft.shapes.naming import architecture_for, model_for
@@ -84,7 +84,7 @@ def count_parameters(
     Raises ValueError or TypeError for what doesn't fit, as get_peft_model does.
     """
     if not isinstance(config, PeftConfig | None):
-        raise TypeError(f"config must be a config such as LoraConfig, not {config!r}")
+        raise TypeError(f"config={config!r} is none of minipeft's; {nearest_config(config)}")
     count = counted(model_for(architecture_or_model, config), config)
     return replace(count, remarks=remarks(architecture_or_model, config, count))
 

@@ -11,7 +11,7 @@ from minipeft.budget.saved_tensors import Run, estimated, run
 from minipeft.budget.states import file_bytes, optimizer_bytes
 from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.adapter import Adapter
-from minipeft.core.config import PeftConfig
+from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit, is_linear, shape_of
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
 from minipeft.shapes.meta_model import beside_base, meta_adapter, meta_copy
@@ -33,7 +33,7 @@ class Ledger:
         if setup.training and setup.quantization and config is None:
             raise ValueError(
                 f"quantization={setup.quantization!r} freezes the weights, so nothing would be "
-                "trained; give a config such as LoraConfig, or choose training=False"
+                f"trained; give a config ({nearest_config(None)}), or choose training=False"
             )
         self.setup = setup
         self.model, self.why = model_to_run(wanted, config)

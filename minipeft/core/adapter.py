@@ -12,7 +12,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from minipeft.core.adapted import AdaptedLinear
-from minipeft.core.config import LayerConfig, PeftConfig
+from minipeft.core.config import LayerConfig, PeftConfig, nearest_config
 from minipeft.core.errors import nearest
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import is_conv1d
@@ -46,7 +46,9 @@ class Adapter:
         self, model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
     ) -> None:
         if not isinstance(config, PeftConfig) or not hasattr(config, "peft_type"):
-            raise TypeError(f"peft_config must be a config such as LoraConfig, not {config!r}")
+            raise TypeError(
+                f"peft_config={config!r} is none of minipeft's; {nearest_config(config)}"
+            )
         name = config.base_model_name_or_path or getattr(model, "name_or_path", None) or None
         config = replace(config.with_model_defaults(model), base_model_name_or_path=name)
         targets: dict[str, nn.Module] = {}

@@ -27,6 +27,11 @@ OTHER_NAMES = {
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
 
 
+def nearest_config(given: object) -> str:
+    """The end of an error message: the config classes with names closest to that of `given`."""
+    return nearest(type(given).__name__, (kind.__name__ for kind in METHODS.values()))
+
+
 @dataclass
 class PeftConfig:
     """The fields that every method has. Each method adds its own, under the names peft gives them.
