@@ -26,8 +26,9 @@ lab: export OMP_WAIT_POLICY ?= PASSIVE
 lab: setup ## Open the lessons in JupyterLab
 	$(RUN) -m jupyter lab notebooks/00_start_here.ipynb --ServerApp.root_dir=. $(AS_ROOT) $(LAB_FLAGS)
 
-# A file of tests, or a lesson, goes to one of two workers as a whole.
-PYTEST      := -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+# A file of tests, or a lesson, goes to one of two workers as a whole; in order, or the browser's few
+# long tests would come last, when the other worker has nothing left to do.
+PYTEST      := -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 # What computes with fractions: the rest is the same on every processor.
 NUMERIC     := tests/base tests/core tests/course tests/models tests/quant
 # Of the three families of models, Llama's; what takes seconds is left to `make test`.
