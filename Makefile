@@ -22,8 +22,9 @@ help: ## Print this help
 lab: setup ## Open your copies of the lessons, in workbook/, in JupyterLab
 	$(RUN) scripts/lab.py $(LAB_FLAGS)
 
-# A file of tests, or a lesson, goes to one of two workers as a whole.
-PYTEST      := -m pytest -n 2 --dist loadfile $(PYTEST_FLAGS)
+# A file of tests, or a lesson, goes to one of two workers as a whole; in order, or the browser's few
+# long tests would come last, when the other worker has nothing left to do.
+PYTEST      := -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 # What computes with fractions: the rest is the same on every processor.
 NUMERIC     := tests/base tests/core tests/course tests/models tests/quant
 # Of the three families of models, Llama's; what takes seconds is left to `make test`.

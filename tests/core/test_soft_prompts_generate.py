@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from minipeft.models.llama import generate
-from tests.closeness import assert_close
+from tests.closeness import RTOL, assert_close
 
 from .models import batch
 from .peers import quiet
@@ -93,7 +93,8 @@ def test_a_cache_that_holds_the_prompt_goes_on_in_pieces(case):
             assert cache.get_seq_length() == 4 + N
             seen = {"text": torch.ones(2, 6), "all": torch.ones(2, 6 + N), None: None}[masked]
             rest = model(TOKENS[:, 4:], past_key_values=cache, attention_mask=seen)
-            assert_close(getattr(rest, "logits", rest), whole, str(masked))
+            rest = getattr(rest, "logits", rest)  # transformers turns angles to cos in 32 bits
+            assert_close(rest, whole, str(masked), rtol=RTOL[torch.float32])
 
 
 def said(model, family: str, caplog) -> set[str]:
