@@ -1,7 +1,7 @@
 """What attention and dropout keep for the backward pass, kernel by kernel.
 
-PyTorch computes both on the meta device step by step. A GPU runs one kernel for each, and so does a
-CPU for attention without dropout; what such a kernel saves is written down here, in one place:
+The meta device computes both step by step. A GPU runs one kernel for each, a CPU one for attention
+without dropout. What such a kernel saves is written down here:
 
     attention   q, k, v, the output, the logsumexp of each query (32 bits), on a GPU 16 bytes of
                 random state, and a table of who sees whom where one is given, as wide as q
@@ -44,7 +44,7 @@ class Kernels(TorchFunctionMode):
         if function is F.scaled_dot_product_attention:
             if self.eager:
                 return eager_attention(self.gpu, *args, **kwargs)
-            if self.gpu or not (kwargs.get("dropout_p") or args[4:5] > (0,)):
+            if self.gpu or not kwargs.get("dropout_p", (*args, 0, 0)[4]):
                 return fused_attention(self.gpu, *args, **kwargs)
         return function(*args, **kwargs)
 
@@ -99,20 +99,12 @@ class FusedAttention(torch.autograd.Function):
 
 
 def eager_attention(
-    gpu: bool,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    gpu: bool, q: Tensor, k: Tensor, v: Tensor, *rest: Any, enable_gqa: bool = False, **options: Any
 ) -> Tensor:
     """softmax(q k^T) v step by step; the scores (batch, heads, queries, keys) are kept."""
     if enable_gqa:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # each is saved by itself
-    scores = q @ k.transpose(-2, -1) * (scale or q.shape[-1] ** -0.5)
     dropout = gpu_dropout if gpu else F.dropout  # the mode is off within its own functions
-    return dropout(scores.softmax(-1), dropout_p) @ v
+    p = options.get("dropout_p", 0.0) if len(rest) < 2 else rest[1]
+    return dropout((q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1), p) @ v

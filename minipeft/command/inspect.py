@@ -27,13 +27,13 @@ from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.core.linear import is_linear
+from minipeft.core.meta import meta_adapter
 from minipeft.core.patterns import matches
 from minipeft.core.reading import read_json
 from minipeft.core.targets import HEADS, strangers, without_strangers
 from minipeft.methods import METHODS
 from minipeft.methods.lora_config import LoraConfig
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.meta_model import meta_adapter
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LFS = b"version https://git-lfs"  # how a Git LFS pointer begins

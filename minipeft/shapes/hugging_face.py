@@ -41,12 +41,6 @@ def is_class(name: str) -> bool:
     return hasattr(getattr(installed(), name, None), "config_class")
 
 
-def model_types() -> list[str]:
-    """The families that transformers knows; none where it isn't installed."""
-    transformers = installed()
-    return [] if transformers is None else list(transformers.CONFIG_MAPPING)
-
-
 class HuggingFace:
     """A model of transformers by its config; the interface is that of Family.
 
