@@ -1,6 +1,6 @@
 """Budgets: what a method trains and what that takes, worked out before anything is built.
 
-count_parameters("llama-7b", LoraConfig(r=8, target_modules=["q_proj", "v_proj"])).trainable
+count_parameters("llama-7b", config).trainable, memory_budget("llama-7b", config).table()
 """
 
 from minipeft.budget.count import ParameterCount, count_parameters

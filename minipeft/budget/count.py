@@ -84,7 +84,7 @@ def count_parameters(
     Raises ValueError or TypeError for what doesn't fit, as get_peft_model does.
     """
     if not isinstance(config, PeftConfig | None):
-        raise TypeError(f"config must be a config such as LoraConfig, not {config!r}")
+        raise TypeError(f"config must be the config of a method, or None, not {config!r}")
     count = counted(model_for(architecture_or_model, config), config)
     return replace(count, remarks=remarks(architecture_or_model, config, count))
 

@@ -89,10 +89,10 @@ class FusedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gpu: bool
     ) -> Tensor:
-        batch, heads, length, _ = q.shape
-        out = q.new_empty(batch, length, heads, v.shape[-1]).transpose(1, 2)  # as the kernels do
+        out = torch.empty_like(q)  # the kernels lay it out as q
+        out = out if q.shape[-1] == v.shape[-1] else q.new_empty(*q.shape[:-1], v.shape[-1])
         wide = torch.promote_types(q.dtype, torch.float32)
-        logsumexp = q.new_empty(batch, heads, length, dtype=wide)
+        logsumexp = q.new_empty(q.shape[:-1], dtype=wide)
         state = [q.new_empty(2, dtype=torch.int64)] if gpu else []
         ctx.save_for_backward(q, k, v, out, logsumexp, mask, *state)
         return out

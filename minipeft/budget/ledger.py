@@ -32,7 +32,7 @@ class Ledger:
         if setup.training and setup.quantization and config is None:
             raise ValueError(
                 f"quantization={setup.quantization!r} freezes the weights, so nothing would be "
-                "trained; give a config such as LoraConfig, or choose training=False"
+                "trained; give the config of a method, or choose training=False"
             )
         self.setup = setup
         self.model, self.why = model_to_run(wanted, config)

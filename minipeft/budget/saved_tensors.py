@@ -102,6 +102,7 @@ def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
     inputs, kernels = inputs_for(model, setup), Kernels(gpu, setup.attention == "eager")
     if not setup.training:
         return generated(model.eval(), inputs, kernels)
+    getattr(model, "gradient_checkpointing_disable", lambda: None)()  # `inputs` says what it keeps
     if hasattr(model.config, "use_cache") and not hasattr(model, "prompt_encoder"):
         model.config.use_cache = False  # a cache that nobody reads copies keys and values
     saved = SavedTensors(storages([*model.parameters(), *model.buffers()]))
