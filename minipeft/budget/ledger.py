@@ -183,13 +183,12 @@ def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str
 
 def quantize_meta(model: nn.Module, setup: TrainingSetup) -> None:
     """quantize_model on the meta device, quicker: layers of one shape are like the first."""
-    options = {"double_quant": setup.quantization == "nf4_double"}
     made: dict[tuple, nn.Module] = {}
     for path in layers_to_quantize(model, list(setup.skip)):
         layer = model.get_submodule(path)
         kind = (*shape_of(layer), layer.weight.dtype, layer.bias is not None)
         if kind not in made:
-            made[kind] = packed(path, layer, options)
+            made[kind] = packed(path, layer, {"double_quant": setup.quantization == "nf4_double"})
         model.set_submodule(path, twin := meta_copy(made[kind]))
         twin.bias = layer.bias
 
