@@ -23,7 +23,7 @@ from benchmarks.memory import Peak, held_by, peak
 from benchmarks.models import LINEAR, Place
 from benchmarks.record import Options, Row, counted, main
 from minipeft.budget import Architecture, MemoryBudget, memory_budget
-from minipeft.models.checkpoint import WithoutInitialization
+from minipeft.core.modules import WithoutInitialization
 from minipeft.models.llama import Llama, LlamaConfig
 
 ROOM = 48 * 10**9  # bytes

@@ -1,6 +1,6 @@
 """Budgets: what a method trains and what that takes, worked out before anything is built.
 
-count_parameters("llama-7b", config).trainable       of any method's config
+count_parameters("llama-7b", config).trainable, memory_budget("llama-7b", config).table()
 """
 
 from minipeft.budget.count import ParameterCount, count_parameters

@@ -14,7 +14,7 @@ from torch import nn
 from minipeft.budget.discrepancies import DISCREPANCIES
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit
-from minipeft.shapes.meta_model import meta_adapter
+from minipeft.core.meta import meta_adapter
 from minipeft.shapes.naming import architecture_for, model_for
 from minipeft.shapes.published import ARCHITECTURES
 
@@ -120,12 +120,10 @@ def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> li
 
 def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
     """How many numbers each place has; what several share counts for the first of them."""
-    first = {id(parameter): path for path, parameter in reversed(held)}
-    sizes = {id(parameter): parameter.numel() for _, parameter in held}
     counts: dict[str, int] = {}
-    for key in dict.fromkeys(id(parameter) for _, parameter in held):
-        counts[first[key]] = counts.get(first[key], 0) + sizes[key]
-    return counts
+    for path, parameter in {id(p): (path, p) for path, p in reversed(held)}.values():
+        counts[path] = counts.get(path, 0) + parameter.numel()
+    return {path: counts[path] for path, _ in held if path in counts}
 
 
 def real_numbers(model: nn.Module) -> dict[int, int]:

@@ -35,13 +35,11 @@ class MemoryDiscrepancy:
     quantization: str | None = None
 
 
-def config_in(fields: dict | None) -> PeftConfig | None:
-    """The config of an entry."""
-    return METHODS[fields["peft_type"]].from_dict(fields) if fields else None
-
-
 TABLE = tomllib.loads(Path(__file__).with_name("discrepancies.toml").read_text("utf-8"))
+CONFIGS = [entry.pop("config", None) for entry in TABLE["counts"]]
+CONFIGS = [given and METHODS[given["peft_type"]].from_dict(given) for given in CONFIGS]
 DISCREPANCIES = [
-    Discrepancy(**entry | {"config": config_in(entry.get("config"))}) for entry in TABLE["counts"]
+    Discrepancy(config=config, **entry)
+    for config, entry in zip(CONFIGS, TABLE["counts"], strict=True)
 ]
 MEMORY_DISCREPANCIES = [MemoryDiscrepancy(**entry) for entry in TABLE["memory"]]

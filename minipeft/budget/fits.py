@@ -62,10 +62,11 @@ class Fit:
 
 
 Needs = Callable[[PeftConfig | None, TrainingSetup], int]
-Step = tuple[str, PeftConfig | None, TrainingSetup]
 
 
-def steps(config: PeftConfig | None, setup: TrainingSetup) -> Iterator[Step]:
+def steps(
+    config: PeftConfig | None, setup: TrainingSetup
+) -> Iterator[tuple[str, PeftConfig | None, TrainingSetup]]:
     """What may be changed, the least harm first: each with its name."""
     if setup.training:
         yield "checkpointing=True", config, replace(setup, checkpointing=True)

@@ -1,7 +1,7 @@
 """What attention and dropout keep for the backward pass, kernel by kernel.
 
-PyTorch computes both on the meta device step by step. A GPU runs one kernel for each, and so does a
-CPU for attention without dropout; what such a kernel saves is written down here, in one place:
+The meta device computes both step by step. A GPU runs one kernel for each, a CPU one for attention
+without dropout. What such a kernel saves is written down here:
 
     attention   q, k, v, the output, the logsumexp of each query (32 bits), on a GPU 16 bytes of
                 random state, and a table of who sees whom where one is given, as wide as q
@@ -44,7 +44,7 @@ class Kernels(TorchFunctionMode):
         if function is F.scaled_dot_product_attention:
             if self.eager:
                 return eager_attention(self.gpu, *args, **kwargs)
-            if self.gpu or not (kwargs.get("dropout_p") or args[4:5] > (0,)):
+            if self.gpu or not kwargs.get("dropout_p", (*args, 0, 0)[4]):
                 return fused_attention(self.gpu, *args, **kwargs)
         return function(*args, **kwargs)
 
@@ -89,30 +89,22 @@ class FusedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, gpu: bool
     ) -> Tensor:
-        batch, heads, length, _ = q.shape
-        out = q.new_empty(batch, length, heads, v.shape[-1]).transpose(1, 2)  # as the kernels do
+        out = torch.empty_like(q)  # the kernels lay it out as q
+        out = out if q.shape[-1] == v.shape[-1] else q.new_empty(*q.shape[:-1], v.shape[-1])
         wide = torch.promote_types(q.dtype, torch.float32)
-        logsumexp = q.new_empty(batch, heads, length, dtype=wide)
+        logsumexp = q.new_empty(q.shape[:-1], dtype=wide)
         state = [q.new_empty(2, dtype=torch.int64)] if gpu else []
         ctx.save_for_backward(q, k, v, out, logsumexp, mask, *state)
         return out
 
 
 def eager_attention(
-    gpu: bool,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
+    gpu: bool, q: Tensor, k: Tensor, v: Tensor, *rest: Any, enable_gqa: bool = False, **options: Any
 ) -> Tensor:
     """softmax(q k^T) v step by step; the scores (batch, heads, queries, keys) are kept."""
     if enable_gqa:
         k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], dim=1) for x in (k, v))
     q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # each is saved by itself
-    scores = q @ k.transpose(-2, -1) * (scale or q.shape[-1] ** -0.5)
     dropout = gpu_dropout if gpu else F.dropout  # the mode is off within its own functions
-    return dropout(scores.softmax(-1), dropout_p) @ v
+    p = options.get("dropout_p", 0.0) if len(rest) < 2 else rest[1]
+    return dropout((q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1), p) @ v

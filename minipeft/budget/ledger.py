@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from minipeft.budget.saved_tensors import Run, estimated, run
@@ -13,12 +12,12 @@ from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit, is_linear, shape_of
+from minipeft.core.meta import beside_base, meta_adapter, meta_copy
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
-from minipeft.shapes.meta_model import beside_base, meta_adapter, meta_copy
 from minipeft.shapes.naming import architecture_for, named_for
 from minipeft.shapes.published import config_of, find_architecture
 
-Row = tuple[str, int, str]
+Row = tuple[str, int, str]  # its name, its bytes, and what is counted
 
 
 class Ledger:
@@ -51,7 +50,8 @@ class Ledger:
         self.constants = size(buffer for layer in self.packed for buffer in layer.buffers())
         self.adapter = None if config is None else self.attached(config)
         held = self.model.parameters() if config is None else self.held()
-        self.trained = [t for t in once(held) if t.requires_grad] if setup.training else []
+        trained = {id(t): t for t in held if t.requires_grad and setup.training}
+        self.trained = list(trained.values())
         self.run = self.measured()
 
     def under(self, setup: TrainingSetup) -> "Ledger | None":
@@ -87,7 +87,7 @@ class Ledger:
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order; those that this setup doesn't have are 0."""
-        wide = f"{self.dtype.itemsize} bytes each ({name(self.dtype)})"
+        wide = f"{self.dtype.itemsize} bytes each ({str(self.dtype)[6:]})"
         if self.packed:
             wide = f"linear layers 4 bits each, the rest {wide}"
             if self.dtype.itemsize == 2:
@@ -97,7 +97,7 @@ class Ledger:
         yield "adapter", size(self.held()), "what stands beside the base, its own dtypes"
         yield from self.states()
         yield from self.passes()
-        yield "key/value cache", self.run.cache, f"{name(self.dtype)}; only while generating"
+        yield "key/value cache", self.run.cache, f"{str(self.dtype)[6:]}; only while generating"
         file = 0 if self.adapter is None else file_bytes(self.adapter.state_dict())
         yield "adapter file", file, "adapter_model.safetensors: on disk, not in the total"
 
@@ -123,7 +123,7 @@ class Ledger:
     def passes(self) -> Iterator[Row]:
         """What a forward and a backward pass keep in memory for a while."""
         setup, run = self.setup, self.run
-        how = "each layer's input alone" if setup.checkpointing else "all that backward reads"
+        how = "each layer's input" if setup.checkpointing else "all that backward reads"
         how += f", {setup.attention} attention"
         kept = run.inputs if setup.checkpointing else run.kept
         yield "activations", kept, f"an estimate: {run.estimate}" if run.estimate else how
@@ -133,8 +133,7 @@ class Ledger:
         yield "logits", run.by_loss, note
         note = "logits and gradients on their way, a matrix out of 4 bits: the most at once"
         yield "temporary", max(self.at_the_loss(), self.in_a_layer()), note
-        note = "torch's copy of all of v, on a GPU; adamw_fused has none"
-        yield "optimizer step", self.in_a_step(), note
+        yield "optimizer step", self.in_a_step(), "torch's copy of v; adamw_fused has none"
 
     def at_the_loss(self) -> int:
         """As the backward pass begins: the logits, their gradient and that of their logarithms."""
@@ -172,10 +171,7 @@ class Ledger:
 
 
 def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
-    """The model on the meta device, and why it can't be run there, or "".
-
-    Raises ValueError for a model without a config.
-    """
+    """The model on the meta device, and why it can't be run there, or ""."""
     if isinstance(wanted, nn.Module):
         config_of(wanted)
         return named_for(meta_copy(wanted), config), ""
@@ -186,31 +182,17 @@ def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str
 
 
 def quantize_meta(model: nn.Module, setup: TrainingSetup) -> None:
-    """quantize_model on the meta device: one layer of each shape is quantized, others are like it.
-
-    Raises ValueError as quantize_model does.
-    """
-    options = {"double_quant": setup.quantization == "nf4_double"}
+    """quantize_model on the meta device, quicker: layers of one shape are like the first."""
     made: dict[tuple, nn.Module] = {}
     for path in layers_to_quantize(model, list(setup.skip)):
         layer = model.get_submodule(path)
         kind = (*shape_of(layer), layer.weight.dtype, layer.bias is not None)
         if kind not in made:
-            made[kind] = packed(path, layer, options)
+            made[kind] = packed(path, layer, {"double_quant": setup.quantization == "nf4_double"})
         model.set_submodule(path, twin := meta_copy(made[kind]))
         twin.bias = layer.bias
 
 
-def once(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Each tensor once."""
-    return list({id(tensor): tensor for tensor in tensors}.values())
-
-
 def size(tensors: Iterable[Tensor]) -> int:
     """The bytes of these tensors, each once."""
-    return sum(tensor.numel() * tensor.itemsize for tensor in once(tensors))
-
-
-def name(dtype: torch.dtype) -> str:
-    """float32 for torch.float32."""
-    return str(dtype).removeprefix("torch.")
+    return sum({id(tensor): tensor.numel() * tensor.itemsize for tensor in tensors}.values())

@@ -21,7 +21,7 @@ from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
 from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
-ON_DISK = "adapter file"
+ON_DISK, TOTAL, PEAK = "adapter file", "total in memory", "peak of one moment"
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,8 @@ class MemoryBudget:
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
-        whole = {"total_bytes": self.total_bytes, "peak_bytes": self.peak_bytes}
-        whole["paged_bytes"] = self.paged_bytes
-        return {"rows": self.rows, **whole, "counted_as": self.notes, "recipe": vars(self.setup)}
+        found = {n: getattr(self, n) for n in ("rows", "total_bytes", "peak_bytes", "paged_bytes")}
+        return found | {"counted_as": self.notes, "recipe": vars(self.setup)}
 
     def table(self) -> str:
         """A line for each row that isn't 0: bytes, GB, GiB and the convention; then the total."""
@@ -80,8 +79,7 @@ class MemoryBudget:
         wide = max(map(len, shown))
         lines = [f"{'':<{wide}}  {'bytes':>18}  {'GB (10^9)':>10}  {'GiB (2^30)':>10}"]
         for name, count in shown.items():
-            gb, gib = count / 1e9, count / 2**30
-            line = f"{name:<{wide}}  {count:>18,}  {gb:>10.3f}  {gib:>10.3f}"
+            line = f"{name:<{wide}}  {count:>18,}  {count / 1e9:>10.3f}  {count / 2**30:>10.3f}"
             lines.append(f"{line}  {self.notes.get(name, '')}".rstrip())
         return "\n".join(lines + self.remarks)
 
@@ -91,7 +89,6 @@ class MemoryBudget:
         reasons = [f"{name}: {both(count)}" for name, count in largest]
         if self.paged_bytes:
             reasons.append(f"{both(self.paged_bytes)} of the optimizer may be paged out")
-
         ledgers: list[tuple[PeftConfig | None, Ledger]] = []
 
         def needs(config: PeftConfig | None, setup: TrainingSetup) -> int:
@@ -113,9 +110,6 @@ class MemoryBudget:
 
         title = f"{self.total_bytes / 1e9:.2f} GB = {self.total_bytes / 2**30:.2f} GiB in memory"
         return bars({name: count for name, count in self.in_memory.items() if count}, title)
-
-
-TOTAL, PEAK = "total in memory", "peak of one moment"
 
 
 def memory_budget(

@@ -4,7 +4,6 @@ The model runs as it is, so each method's own code says what its backward pass n
 counted once, however many views of one are saved; parameters and buffers are there anyway.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,11 +91,7 @@ def total(found: Storages) -> int:
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
-    """The transformer layers: what checkpointing computes again, or else lists' elements."""
-    kinds = {module: [kind.__name__ for kind in type(module).__mro__] for module in model.modules()}
-    marked = [module for module, names in kinds.items() if "GradientCheckpointingLayer" in names]
-    if marked:
-        return marked
+    """The transformer layers, as checkpointing sees them: elements of the outermost lists."""
     lists = {n: m for n, m in model.named_modules() if isinstance(m, nn.ModuleList)}
     outer = [m for n, m in lists.items() if not any(n.startswith(f"{other}.") for other in lists)]
     return [layer for list_ in outer for layer in list_]
@@ -107,6 +102,7 @@ def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
     inputs, kernels = inputs_for(model, setup), Kernels(gpu, setup.attention == "eager")
     if not setup.training:
         return generated(model.eval(), inputs, kernels)
+    getattr(model, "gradient_checkpointing_disable", lambda: None)()  # `inputs` says what it keeps
     if hasattr(model.config, "use_cache") and not hasattr(model, "prompt_encoder"):
         model.config.use_cache = False  # a cache that nobody reads copies keys and values
     saved = SavedTensors(storages([*model.parameters(), *model.buffers()]))
@@ -153,15 +149,14 @@ def logits_of(model: nn.Module, output: Any) -> list[Tensor]:
     return [one for name in names if (one := getattr(output, name, None)) is not None]
 
 
-def tensors_in(thing: Any, depth: int = 9) -> Iterator[Tensor]:
+def tensors_in(thing: Any, depth: int = 9) -> list[Tensor]:
     """The tensors in a cache of any class."""
     if isinstance(thing, Tensor):
-        yield thing
-    elif depth and isinstance(thing, dict | list | tuple):
-        for part in thing.values() if isinstance(thing, dict) else thing:
-            yield from tensors_in(part, depth - 1)
-    elif depth and hasattr(thing, "__dict__") and not isinstance(thing, type | nn.Module):
-        yield from tensors_in(vars(thing), depth - 1)
+        return [thing]
+    if not isinstance(thing, dict | list | tuple):
+        thing = getattr(thing, "__dict__", {})
+    parts = thing.values() if isinstance(thing, dict) else thing
+    return [one for part in parts for one in tensors_in(part, depth - 1)] if depth else []
 
 
 def inputs_for(model: nn.Module, setup: TrainingSetup) -> dict[str, Tensor]:
@@ -170,18 +165,17 @@ def inputs_for(model: nn.Module, setup: TrainingSetup) -> dict[str, Tensor]:
     dtype = next(p.dtype for p in model.parameters() if p.is_floating_point())
     name = "input_ids" if hasattr(config, "vocab_size") else "pixel_values"
     name = getattr(model, "main_input_name", name)
-    sizes: tuple[int, ...] = (batch, setup.length)
+    sizes = [batch, setup.length]
     if name == "pixel_values":
         side = config.image_size
-        sides = tuple(side) if isinstance(side, list | tuple) else (side, side)
-        sizes = (batch, config.num_channels, *sides)
+        sizes = [batch, config.num_channels, *(side if isinstance(side, list) else (side, side))]
     elif name == "input_features":
-        sizes = (batch, config.num_mel_bins, 2 * config.max_source_positions)
+        sizes = [batch, config.num_mel_bins, 2 * config.max_source_positions]
     kind = torch.int64 if name == "input_ids" else dtype
     inputs = {name: torch.zeros(sizes, dtype=kind, device="meta")}
     if getattr(config, "is_encoder_decoder", False):
-        answer = torch.zeros(batch, setup.answer_length, dtype=torch.int64, device="meta")
-        inputs["decoder_input_ids"] = answer
+        sizes = (batch, setup.answer_length)
+        inputs["decoder_input_ids"] = torch.zeros(sizes, dtype=torch.int64, device="meta")
     return inputs
 
 

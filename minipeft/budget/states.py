@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from minipeft.budget.training_setup import OPTIMIZERS
@@ -13,15 +12,8 @@ SMALLEST_8BIT = 4096  # bitsandbytes keeps the states of smaller tensors in 32 b
 STATE_BLOCK = 256  # 8-bit states to an absmax
 SMALLEST_PAGED = 100_000  # ... and never pages the states of smaller ones
 
-
-NAMES = dict(
-    zip(
-        (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-        + (torch.int64, torch.int32, torch.uint8, torch.bool),
-        ("F64", "F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"),
-        strict=True,
-    )
-)  # safetensors' words
+SHORT = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
+SHORT |= {"int64": "I64", "int32": "I32", "uint8": "U8"}  # safetensors' words for torch's
 
 
 def optimizer_bytes(name: str, tensors: Iterable[Tensor], width: int) -> int:
@@ -55,7 +47,7 @@ def file_bytes(tensors: Mapping[str, Tensor]) -> int:
     for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
         tensor = tensors[name]
         start, end = end, end + tensor.numel() * tensor.itemsize
-        about = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape)}
+        about = {"dtype": SHORT[str(tensor.dtype)[6:]], "shape": list(tensor.shape)}
         header[name] = about | {"data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     return 8 + 8 * math.ceil(len(text) / 8) + end

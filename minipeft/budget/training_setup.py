@@ -7,22 +7,10 @@ import torch
 
 from minipeft.core.errors import check_choice, check_list, check_whole
 
-DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16")}
 # Name -> how many running means each trained number has. AdamW's are m and v; Lion has one.
-OPTIMIZERS = {
-    "adamw": 2,
-    "adamw_fused": 2,
-    "adamw_8bit": 2,
-    "paged_adamw": 2,
-    "lion": 1,
-    "sgd": 0,
-    "sgd_momentum": 1,
-}
+OPTIMIZERS = dict.fromkeys(("adamw", "adamw_fused", "adamw_8bit", "paged_adamw"), 2)
+OPTIMIZERS |= {"lion": 1, "sgd": 0, "sgd_momentum": 1}
 
 
 @dataclass(frozen=True)

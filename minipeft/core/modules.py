@@ -1,9 +1,10 @@
-"""Questions that any nn.Module can be asked: is it a norm, has it hooks, in which mode is it?"""
+"""Questions that any nn.Module can be asked: is it a norm, has it hooks? And two modes to work in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -33,3 +34,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+class WithoutInitialization(TorchFunctionMode):
+    """Within it, modules are built without drawing weights that are about to be replaced."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        """Leave a tensor as it is where torch.nn.init would fill it."""
+        kwargs = kwargs or {}
+        if getattr(function, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return function(*args, **kwargs)

@@ -9,23 +9,11 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from minipeft.core.errors import nearest
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3  # how many of a long list of wrong names an error names
-
-
-class WithoutInitialization(TorchFunctionMode):
-    """Within it, modules are built without drawing weights that are about to be replaced."""
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        """Leave a tensor as it is where torch.nn.init would fill it."""
-        kwargs = kwargs or {}
-        if getattr(function, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return function(*args, **kwargs)
 
 
 def load_weights(

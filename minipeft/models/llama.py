@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minipeft.core.modules import WithoutInitialization
 from minipeft.models.cache import KeyValueCache
-from minipeft.models.checkpoint import WithoutInitialization, load_weights
+from minipeft.models.checkpoint import load_weights
 from minipeft.models.config import LlamaConfig, RopeScaling
 from minipeft.models.generate import generate
 from minipeft.models.inputs import check_inputs

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from minipeft.core.modules import WithoutInitialization
 from minipeft.models.checkpoint import (
-    WithoutInitialization,
     check_names_and_shapes,
     stored_tensors,
 )

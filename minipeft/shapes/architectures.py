@@ -1,6 +1,5 @@
 """Architectures: the sizes of a model, from a name, a `config.json`, keywords or a model itself.
 
-from minipeft.budget import Architecture
 Architecture("decoder", vocab_size=32_000, hidden_size=512, intermediate_size=1376,
              num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=2)
 """
@@ -15,11 +14,11 @@ from torch import nn
 
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
+from minipeft.core.modules import WithoutInitialization
 from minipeft.models import llama, vit
-from minipeft.models.checkpoint import WithoutInitialization
 from minipeft.shapes.config_json import CLASSES, check_size, refuse_misspelt, task_of
 from minipeft.shapes.family import FAMILIES, Family
-from minipeft.shapes.hugging_face import AUTO, HuggingFace, installed, is_class, model_types
+from minipeft.shapes.hugging_face import AUTO, HuggingFace, installed, is_class
 
 # What can be run without transformers: the task, the model and its config.
 LLAMA = "CAUSAL_LM", llama.Llama, llama.LlamaConfig
@@ -155,7 +154,7 @@ def family_of(model_type: object, head: str | None = None) -> type[Family] | typ
     """
     if model_type in FAMILIES and (head is None or head in AUTO or not is_class(head)):
         return Family
-    known = model_types() if isinstance(model_type, str) else []
+    known = list(getattr(installed(), "CONFIG_MAPPING", [])) if model_type else []
     if model_type in known:
         return HuggingFace
     hint = nearest(model_type, [*KINDS, *FAMILIES, *known], most=20)

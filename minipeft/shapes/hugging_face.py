@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from minipeft.core.errors import nearest
-from minipeft.models.checkpoint import WithoutInitialization
+from minipeft.core.modules import WithoutInitialization
 
 # Task -> transformers' classes for it, the usual one first.
 AUTO = {
@@ -39,12 +39,6 @@ def installed() -> Any | None:
 def is_class(name: str) -> bool:
     """Whether transformers has a model class of this name."""
     return hasattr(getattr(installed(), name, None), "config_class")
-
-
-def model_types() -> list[str]:
-    """The families that transformers knows; none where it isn't installed."""
-    transformers = installed()
-    return [] if transformers is None else list(transformers.CONFIG_MAPPING)
 
 
 class HuggingFace:

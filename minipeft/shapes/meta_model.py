@@ -1,21 +1,13 @@
 """Models on the meta device: shapes and names without numbers.
 
-Everything that finds layers in a real model (targets, heads to save, biases) works on them, and an
-adapter is built on them in milliseconds.
+Everything that finds layers in a real model (targets, heads to save, biases) works on them.
 """
 
-import copy
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from minipeft.core.adapter import Adapter
-from minipeft.core.config import PeftConfig
-from minipeft.models.checkpoint import WithoutInitialization
 
 Parts = Iterable[tuple[str, nn.Module | nn.Parameter]]
 
@@ -30,10 +22,9 @@ class Conv1D(nn.Module):
 
 
 class MLP(nn.Module):
-    """The holder of an MLP's linear layers, which maps one tensor to one tensor."""
+    """The holder of an MLP's linear layers, whose forward maps one tensor to one tensor."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Raises NotImplementedError: it has shapes alone."""
         raise NotImplementedError
 
 
@@ -101,72 +92,3 @@ class MetaModel(nn.Module):
     def get_output_embeddings(self) -> nn.Module | None:
         """The layer that makes logits of the last hidden states."""
         return self.get_submodule(self.output) if self.output else None
-
-
-class Construction(WithoutInitialization):
-    """Within it, an adapter is built without numbers: boolean masks keep everything."""
-
-    def __torch_function__(
-        self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        """Run one of torch's functions."""
-        if function is Tensor.all and args[0].is_meta:
-            return True
-        return super().__torch_function__(function, types, args, kwargs)
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model on the meta device; parameters that modules share stay shared."""
-    memo: dict[int, Tensor] = {}
-    for parameter in model.parameters():
-        empty = torch.empty(parameter.shape, dtype=parameter.dtype, device="meta")
-        memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
-    for buffer in model.buffers():
-        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, memo)
-
-
-def meta_adapter(
-    model: nn.Module,
-    config: PeftConfig,
-    tensors: dict[str, Tensor] | None = None,
-    kind: type[Adapter] = Adapter,
-) -> Adapter:
-    """The adapter of a config on a model of the meta device. Raises as Adapter does.
-
-    A soft prompt on an encoder-decoder can be counted, though it can't be attached to a real one:
-    peft has n virtual tokens for each of the two stacks, or one prefix.
-    """
-    adapter = bare_adapter(model, config, tensors, kind)
-    takes = None if adapter.prompt is None else adapter.prompt.takes
-    if config.task_type == "SEQ_2_SEQ_LM" and takes == "inputs_embeds":
-        config = replace(config, num_virtual_tokens=2 * config.num_virtual_tokens)
-        adapter = bare_adapter(model, config, tensors, kind)
-    for module in beside_base(adapter):
-        for owner in module.modules():
-            for name, buffer in owner.named_buffers(recurse=False):
-                if buffer.dtype == torch.bool:  # a mask is read to write the file
-                    setattr(owner, name, torch.ones(buffer.shape, dtype=torch.bool, device="cpu"))
-    return adapter
-
-
-def bare_adapter(
-    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None, kind: type[Adapter]
-) -> Adapter:
-    """The adapter, for which the model passes as a single stack."""
-    shape = getattr(model, "config", None)
-    two_stacks = getattr(shape, "is_encoder_decoder", False)
-    try:
-        if two_stacks:
-            shape.is_encoder_decoder = False
-        with torch.device("meta"), Construction():
-            return kind(model, config, tensors)
-    finally:
-        if two_stacks:
-            shape.is_encoder_decoder = True
-
-
-def beside_base(adapter: Adapter) -> list[nn.Module]:
-    """The modules that the method itself makes."""
-    made = [*adapter.tuners.values(), adapter.prompt, adapter.shared]
-    return [module for module in made if module is not None]

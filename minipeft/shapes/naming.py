@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear, shape_of
+from minipeft.core.meta import meta_copy
 from minipeft.core.patterns import matches
 from minipeft.core.replacements import places
 from minipeft.core.targets import endings, unmatched_names
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.meta_model import linear, meta_copy
+from minipeft.shapes.meta_model import linear
 from minipeft.shapes.published import find_architecture
 
 # Role -> the ends of the names that families give to it, inside a numbered layer.
@@ -32,13 +33,9 @@ ROLES = {
     "up_proj": r"intermediate\.dense|c_fc|wi|wi_1|fc1|fc_in|lin1|dense_h_to_4h",
     "down_proj": r"output\.dense|mlp\.c_proj|wo|fc2|fc_out|lin2|dense_4h_to_h",
 }
-FUSED = {
-    "c_attn": ("q_proj", "k_proj", "v_proj"),
-    "query_key_value": ("q_proj", "k_proj", "v_proj"),
-    "Wqkv": ("q_proj", "k_proj", "v_proj"),
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
-    "gate_up_proj": ("gate_proj", "up_proj"),
-}
+QKV = ("q_proj", "k_proj", "v_proj")
+FUSED = dict.fromkeys(("c_attn", "query_key_value", "Wqkv", "qkv_proj"), QKV)
+FUSED["gate_up_proj"] = ("gate_proj", "up_proj")
 
 
 class Fused(nn.Module):

@@ -7,8 +7,8 @@ import minipeft
 from benchmarks.memory import held_by
 from minipeft.budget import count_parameters, memory_budget
 from minipeft.models.llama import Llama, LlamaConfig
+from tests.core.test_contributing import scale_config  # noqa: F401 - the fixture
 
-from ..core.test_contributing import scale_config  # noqa: F401 - the fixture
 from .measure import bytes_of, saved_tensors
 
 SIZES = {"vocab_size": 50, "hidden_size": 24, "intermediate_size": 60, "num_hidden_layers": 3}

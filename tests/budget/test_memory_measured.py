@@ -80,7 +80,7 @@ def adapted(base: Llama, config: minipeft.PeftConfig | None, checkpointing: bool
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("base", BASES)
 def test_activations(base, method, checkpointing):
-    """All but exact; see minipeft/budget/tuned.py if a method's forward has changed."""
+    """The meta device keeps what the processor keeps."""
     config, base = METHODS[method](), BASES[base]()
     options = {"batch": BATCH, "length": LENGTH, "checkpointing": checkpointing}
     rows = memory_budget(base, config, **options).rows
@@ -88,7 +88,7 @@ def test_activations(base, method, checkpointing):
     tokens = torch.randint(base.config.vocab_size, (BATCH, LENGTH))
     with saved_tensors(model) as saved:
         logits = model(tokens).flatten(0, 1)
-    assert rows["activations"] == pytest.approx(bytes_of(saved), rel=5e-3)
+    assert rows["activations"] == bytes_of(saved)
     with saved_tensors(model) as by_the_loss:
         F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64))
     assert rows["logits"] == bytes_of(by_the_loss)
