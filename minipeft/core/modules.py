@@ -1,4 +1,4 @@
-"""Questions that any nn.Module can be asked: is it a norm, has it hooks? And two modes to work in."""
+"""Questions that any nn.Module can be asked, such as whether it is a norm; two modes to work in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
