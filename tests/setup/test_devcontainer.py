@@ -1,4 +1,4 @@
-"""The container that Codespaces and VS Code make: it has what the course needs, from our own files."""
+"""The container of Codespaces and VS Code has what the course needs, from our own files."""
 
 import json
 import re
