@@ -29,6 +29,13 @@ class Tuned:
     spread: tuple[float, float]
     size: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.method:<11}rate {self.rate:<7}{self.trained:>10,} trained: learned to "
+            f"{self.learned:.2f}, own world {self.forgotten:.2f} above the floor, "
+            f"moved {self.size:.0%} of W0"
+        )
+
 
 def learning_and_forgetting(task: str) -> dict[str, list[Tuned]]:
     """What `scripts/sweep.py` found for a task: for each method its learning rates, ascending.

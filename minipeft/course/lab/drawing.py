@@ -28,7 +28,10 @@ def panels(*parts: dict, size=(9, 3.4), widths: Sequence | None = None, same_y: 
     """
     fig, axes = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, sharey=same_y)
     for ax, part in zip(axes, parts, strict=True):
-        draw_bars(ax, **part) if "bars" in part else draw_lines(ax, **part)
+        draw_bars(ax, **part) if "bars" in part else draw_lines(ax, **part, labels=False)
+    for ax, part in zip(axes, parts, strict=True):  # when shared axes have their last limits
+        if "bars" not in part:
+            label_lines(ax, gap=0.075)
     return fig
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from .drawing import draw_lines
+from .drawing import draw_lines, lines, panels
 from .figure import COLORS, plt
 
 
@@ -154,3 +154,60 @@ def area_squares(shares: Mapping[str, float]):
         ax.set(title=name, xlim=(0, 1), ylim=(0, 1), aspect="equal")
         ax.axis("off")
     return fig
+
+
+def frontier(runs: Mapping[str, list], mine: tuple[float, float], near: float):
+    """Lessons 00 and 03: what was learned against what was forgotten, by method and rate.
+
+    Args:
+        runs: of `recorded.learning_and_forgetting`.
+        mine: (learned, forgotten) of the lesson's own run.
+        near: the caption tells what was forgotten by those who learned to this.
+
+    Returns:
+        (figure, alt text, data), as `figure` takes them.
+    """
+    series = {m: ([p.learned for p in ps], [p.forgotten for p in ps]) for m, ps in runs.items()}
+    series["your run"] = ([mine[0]], [mine[1]])
+    fig = lines(
+        series,
+        log="xy",
+        xlabel="new task: loss above its floor",
+        ylabel="own world: above its floor",
+        colors={"last block": "partial", "your run": "wrong"},
+        styles={"your run": "D"},
+    )
+    learned = [p for points in runs.values() for p in points if p.learned < near]
+    said = "; ".join(f"{p.method} at rate {p.rate} {p.forgotten:.2f}" for p in learned)
+    alt = (
+        f"Your run: {mine[0]:.2f} above the new task's floor, {mine[1]:.1f} above the own world's. "
+    )
+    alt += f"Recorded, within {near} of the task's floor, above the own world's: {said}."
+    return fig, alt, {m: ys for m, (_, ys) in series.items()}
+
+
+def first_step_picture(ranks: Sequence, drop: Mapping, norm: Mapping):
+    """Lesson 03: how the first step depends on the rank, for two optimizers and each scale.
+
+    Args:
+        drop: {(optimizer, scale): loss drop at each rank}.
+        norm: {scale: norm of B's gradient at each rank}.
+
+    Returns:
+        (figure, alt text, data), as `figure` takes them.
+    """
+    shown = {f"{name}: loss drop": {} for name, _ in drop} | {"norm of B's gradient": norm}
+    for (name, scale), values in drop.items():
+        shown[f"{name}: loss drop"][scale] = values
+    shown = {t: {s: v / v[0] for s, v in curves.items()} for t, curves in shown.items()}
+    common = {"x": ranks, "ticks": ranks, "log": "xy", "xlabel": "rank r"}
+    common["colors"] = {"α/r": "lora", "α/√r": "second", "s = 2": "wrong"}
+    parts = [{"series": curves, "title": title, **common} for title, curves in shown.items()]
+    parts[0]["ylabel"] = "relative to rank 1"
+    ends = [
+        f"{title} " + ", ".join(f"{float(v[-1]):.2g} ({scale})" for scale, v in curves.items())
+        for title, curves in shown.items()
+    ]
+    alt = f"At rank {ranks[-1]}, relative to rank 1: {'; '.join(ends)}."
+    data = {f"{t}, {scale}": v for t, curves in shown.items() for scale, v in curves.items()}
+    return panels(*parts, size=(11, 3.4), same_y=True), alt, data
