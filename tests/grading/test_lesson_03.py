@@ -1,6 +1,7 @@
 """The exercise itself: its references against peft and torch, its wrong answers against itself."""
 
 import math
+import re
 
 import numpy as np
 import peft
@@ -273,3 +274,13 @@ def test_the_solution_does_not_lean_on_the_framework():
         "from minipeft.grading import checks",
     }
     assert (ROOT / "solutions").is_dir()
+
+
+def test_the_minutes_of_the_tasks_add_up_to_the_titles():
+    text = "\n".join(
+        "".join(c["source"]) for c in SOLUTION["cells"] if c["cell_type"] == "markdown"
+    )
+    title = re.search(r"About (\d+) minutes, (\d+) points", text)
+    tasks = re.findall(r"(\d+) minutes, (\d+) points?[.,]", text.replace(title[0], ""))
+    assert int(title[1]) == sum(int(minutes) for minutes, _ in tasks)
+    assert int(title[2]) == sum(int(points) for _, points in tasks)
