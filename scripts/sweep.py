@@ -49,6 +49,7 @@ def adapted(method: str) -> nn.Module:
     return get_peft_model(model, LoraConfig(r=8, lora_alpha=16, target_modules="all-linear"))
 
 
+@torch.no_grad()
 def update_size(model: nn.Module) -> float:
     """Mean over the base's matrices of ||W - W0|| / ||W0||."""
     if hasattr(model, "merge_and_unload"):

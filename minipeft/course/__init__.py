@@ -45,6 +45,8 @@ _LATER = {
     "use_style": "lab.figure",
     "plt": "lab.figure",
     "explore": "lab.explore",
+    "lines": "lab.drawing",
+    "panels": "lab.drawing",
 }
 
 __all__ = [
@@ -57,7 +59,9 @@ __all__ = [
     "explore",
     "figure",
     "label_lines",
+    "lines",
     "load_predictions",
+    "panels",
     "plt",
     "predict",
     "quiz",

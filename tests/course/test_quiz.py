@@ -41,17 +41,20 @@ def test_keys_are_left_to_the_quiz(shown):
     assert "data-lm-suppress-shortcuts" in page and "ArrowDown" in page
 
 
-def test_options_are_shuffled_the_same_way_each_time(shown):
-    options = {f"option {n}": "why" for n in range(4)}
+def test_the_right_answer_moves_and_each_run_is_the_same(shown):
+    options = {f"option {n}": "why" for n in range(3)}
+    questions = [Question(f"Number {n}?", options=options, answer="option 0") for n in range(3)]
     places = set()
-    for n in range(40):
-        question = Question(f"Number {n}?", options=options, answer="option 0")
-        assert question.shuffled == question.shuffled and set(question.shuffled) == set(options)
-        places.add(question.shuffled.index("option 0"))
-    assert places == {0, 1, 2, 3}
-    quiz(question)
-    quiz(question)
+    for question in questions:
+        for place in range(3):
+            assert set(question.shuffled(place)) == set(options)
+            assert question.shuffled(place)[place] == "option 0"
+    for _ in range(2):
+        quiz(*questions)
     assert shown.bundles[0] == shown.bundles[1]
+    for block in shown.bundles[0][0]["text/plain"].split("?\n")[1:]:
+        places.add(block.splitlines().index("   - option 0"))
+    assert places == {0, 1, 2}
 
 
 def test_words_alone(shown):

@@ -1,6 +1,7 @@
 """The exercise itself: its references against peft and torch, its wrong answers against itself."""
 
 import math
+import re
 
 import numpy as np
 import peft
@@ -110,8 +111,89 @@ def test_the_start_has_the_spread_of_pefts():
     A, B = linear.lora_A["default"].weight, linear.lora_B["default"].weight
     seen = layer.start_seen([A.detach().numpy(), B.detach().numpy()])
     mine = layer.start_seen(layer.start(400, 24, 8))
-    assert mine["spread of A, in units of kaiming's"] == pytest.approx(1, abs=0.03)
     assert agree(seen, mine, 0.05)
+
+
+def torch_start(draw):
+    """A start whose A is filled by `draw`, in torch, as a student would write it."""
+
+    def start(d_in, d_out, r):
+        return draw(torch.empty(r, d_in)), torch.zeros(d_out, r)
+
+    return start
+
+
+def verdict_on(name, function):
+    task = TASKS[name]
+    cases = task.inputs(0, EXERCISE.sheet_for("Ada"))
+    told = task.told(cases)
+    return judge(task, cases, [call(function, case, task.calls) for case in told])
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        torch_start(lambda A: torch.nn.init.kaiming_uniform_(A, a=math.sqrt(5))),
+        torch_start(lambda A: torch.nn.init.kaiming_normal_(A, a=math.sqrt(5))),
+        torch_start(lambda A: (torch.rand_like(A) * 2 - 1) / math.sqrt(A.shape[1])),
+        torch_start(lambda A: torch.randn_like(A) / math.sqrt(3 * A.shape[1])),
+        lambda d_in, d_out, r: (torch.nn.Linear(d_in, r).weight.data, torch.zeros(d_out, r)),
+        lambda d_in, d_out, r: (torch.zeros(r, d_in), torch.nn.Linear(r, d_out).weight.data),
+    ],
+)
+def test_every_sane_start_passes(start):
+    torch.manual_seed(0)
+    verdict = verdict_on("lora_start", start)
+    assert verdict.right, verdict.message
+
+
+@pytest.mark.parametrize(
+    ("draw", "says"),
+    [
+        (torch.nn.init.kaiming_normal_, "gain of a ReLU"),
+        (torch.nn.init.kaiming_uniform_, "gain of a ReLU"),
+        (torch.nn.init.normal_, "110 times too large"),
+        (torch.nn.init.zeros_, "Both are zero"),
+        (lambda A: torch.linspace(-1, 1, A.numel()).view_as(A) / A.shape[1] ** 0.5, "not random"),
+    ],
+)
+def test_what_people_write_for_the_start_has_its_own_message(draw, says):
+    torch.manual_seed(0)
+    assert says in verdict_on("lora_start", torch_start(draw)).message
+
+
+def test_a_constant_start_is_refused():
+    verdict = verdict_on("lora_start", torch_start(lambda A: torch.full_like(A, 0.02)))
+    assert not verdict.right
+
+
+def test_a_count_is_whole():
+    right = TASKS["count_lora"].answer
+    assert verdict_on("count_lora", right).right
+    assert "divide with //" in verdict_on("count_lora", lambda *given: float(right(*given))).message
+
+
+@pytest.mark.parametrize("wrong", [{"q and v": 1}, {"q and v": 1, "attention": 2, "all linear": 3}])
+def test_the_sheet_never_prints_its_answers(wrong):
+    sheet = EXERCISE.sheet_for("Ada")
+    message = verdict_on("my_counts", lambda: wrong).message
+    for number in TASKS["my_counts"].answer(sheet).values():
+        assert str(number) not in message
+
+
+def test_a_training_that_writes_over_its_inputs_is_refused():
+    def in_place(x, target, weight, A, B, alpha, learning_rate, steps):
+        with torch.no_grad():
+            for _ in range(steps):
+                scale = alpha / A.shape[0]
+                error = x @ weight.T + scale * (x @ A.T @ B.T) - target
+                error = 2 * error / error.numel()
+                grad_A, grad_B = scale * B.T @ error.T @ x, scale * error.T @ (x @ A.T)
+                A -= learning_rate * grad_A
+                B -= learning_rate * grad_B
+        return A, B
+
+    assert "Work on copies" in verdict_on("train_lora", in_place).message
 
 
 def test_the_wrong_scale_of_randn_is_what_the_message_says():
@@ -192,3 +274,13 @@ def test_the_solution_does_not_lean_on_the_framework():
         "from minipeft.grading import checks",
     }
     assert (ROOT / "solutions").is_dir()
+
+
+def test_the_minutes_of_the_tasks_add_up_to_the_titles():
+    text = "\n".join(
+        "".join(c["source"]) for c in SOLUTION["cells"] if c["cell_type"] == "markdown"
+    )
+    title = re.search(r"About (\d+) minutes, (\d+) points", text)
+    tasks = re.findall(r"(\d+) minutes, (\d+) points?[.,]", text.replace(title[0], ""))
+    assert int(title[1]) == sum(int(minutes) for minutes, _ in tasks)
+    assert int(title[2]) == sum(int(points) for _, points in tasks)

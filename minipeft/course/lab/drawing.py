@@ -6,7 +6,10 @@ of the labels are decided here, alike in the whole course.
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.ticker import NullLocator
+
 from .figure import COLORS, label_lines, plt
+from .numerals import rounded
 
 STYLES = ("-o", "--s", ":^", "-.D")
 
@@ -25,7 +28,10 @@ def panels(*parts: dict, size=(9, 3.4), widths: Sequence | None = None, same_y: 
     """
     fig, axes = plt.subplots(1, len(parts), figsize=size, width_ratios=widths, sharey=same_y)
     for ax, part in zip(axes, parts, strict=True):
-        draw_bars(ax, **part) if "bars" in part else draw_lines(ax, **part)
+        draw_bars(ax, **part) if "bars" in part else draw_lines(ax, **part, labels=False)
+    for ax, part in zip(axes, parts, strict=True):  # when shared axes have their last limits
+        if "bars" not in part:
+            label_lines(ax, gap=0.075)
     return fig
 
 
@@ -66,9 +72,10 @@ def draw_lines(
         ax.axhline(height, color=COLORS["floor"], linestyle=":", label=name, zorder=0)
     if "x" in log:
         ax.set_xscale("log")
+        _plain_numbers(ax.xaxis, *ax.get_xlim())
     if "y" in log:
         ax.set_yscale("log")
-        _plain_numbers(ax)
+        _plain_numbers(ax.yaxis, *ax.get_ylim())
     if ticks is not None:
         ax.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
         ax.xaxis.minorticks_off()
@@ -81,7 +88,7 @@ def draw_bars(ax, bars: Mapping, *, colors: Mapping | None = None, levels=None, 
     """Draw one bar for each name, its height written above it; the options as in `draw_lines`."""
     for number, (name, height) in enumerate(bars.items()):
         ax.bar([name], [height], 0.6, color=_color(name, number, colors))
-        ax.text(number, height, f" {height:,.3g}", ha="center", va="bottom")
+        ax.text(number, height, rounded(height), ha="center", va="bottom")
     for name, height in (levels or {}).items():
         ax.axhline(height, color=COLORS["floor"], linestyle=":", label=name)
         ax.text(len(bars) - 0.5, height, name, color=COLORS["base"], va="bottom", ha="right")
@@ -105,12 +112,11 @@ def _color(name: str, number: int, colors: Mapping | None) -> str:
     )
 
 
-def _plain_numbers(ax) -> None:
+def _plain_numbers(axis, low: float, high: float) -> None:
     """0.2, 1, 5 in place of powers of ten, as many as fit between the ends of the axis."""
-    low, high = ax.get_ylim()
     steps = [n * 10.0**p for p in range(-4, 5) for n in (1, 2, 5)]
     inside = [step for step in steps if low <= step <= high]
     if len(inside) > 8:
         inside = [step for step in inside if f"{step:e}"[0] == "1"]
-    ax.set_yticks(inside, [f"{step:g}" for step in inside])
-    ax.yaxis.minorticks_off()
+    axis.set_ticks(inside, [f"{step:g}" for step in inside])
+    axis.set_minor_locator(NullLocator())

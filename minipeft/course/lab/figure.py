@@ -163,19 +163,32 @@ def png(fig) -> bytes:
 def label_lines(ax, gap: float = 0.06) -> None:
     """Write each line's label at its right end, in its colour, in place of a legend.
 
-    Labels closer than `gap` of the axis height are moved apart.
+    Labels at the right of the axis that are closer than `gap` of its height are moved apart. A
+    line that ends before has its label there.
     """
     ends = [(line, line.get_xdata(), line.get_ydata()) for line in ax.get_lines()]
-    ends = [(line, y[-1]) for line, x, y in ends if len(x) and not line.get_label().startswith("_")]
+    ends = [
+        (line, x[-1], y[-1])
+        for line, x, y in ends
+        if len(x) and not line.get_label().startswith("_")
+    ]
     ax.get_xlim(), ax.get_ylim()  # matplotlib sets the limits only when asked
     to_axis = ax.transData + ax.transAxes.inverted()
-    places = [(float(to_axis.transform((0, y))[1]), line) for line, y in ends]
     below = -math.inf
-    for height, line in sorted(places, key=lambda place: place[0]):
-        height = below = max(height, below + gap)
+    across = [line.get_transform() == ax.get_yaxis_transform() for line, _, _ in ends]  # axhline
+    places = [
+        (*([1.0, to_axis.transform((0.5, y))[1]] if level else to_axis.transform((x, y))), line)
+        for (line, x, y), level in zip(ends, across, strict=True)
+    ]
+    for right, height, line in sorted(places, key=lambda place: place[1]):
+        if right > 0.9:
+            right, height = 1.0, max(height, below + gap)
+            below = height
+        elif len(line.get_xdata()) == 1:
+            height += gap / 2  # a single point may lie on another line
         ax.annotate(
             line.get_label(),
-            (1.01, height),
+            (right + 0.015, height),
             xycoords="axes fraction",
             color=line.get_color(),
             va="center",

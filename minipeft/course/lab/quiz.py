@@ -51,10 +51,15 @@ class Question:
         if silent:
             raise ValueError(f"the option {silent[0]!r} has no explanation")
 
-    @property
-    def shuffled(self) -> list[str]:
-        """The options in an order that says nothing, the same each time."""
-        return sorted(self.options, key=lambda option: _digest(self.text, option))
+    def shuffled(self, place: int) -> list[str]:
+        """The options in an order that says nothing, the right one at `place` modulo their number.
+
+        The same each time, so that a lesson that is run again looks the same.
+        """
+        wrong = [option for option in self.options if option != self.answer]
+        wrong.sort(key=lambda option: _digest(self.text, option))
+        wrong.insert(place % len(self.options), self.answer)
+        return wrong
 
     def verdict(self, option: str) -> str:
         """What is said to someone who picks this option."""
@@ -65,20 +70,22 @@ def quiz(*questions: Question) -> None:
     """Ask questions; an option that is picked opens and says what is right or wrong about it."""
     if not questions:
         raise ValueError("quiz() needs at least one Question")
-    numbered = list(enumerate(questions, 1))
-    body = "\n".join(_html(number, question) for number, question in numbered)
+    # Each right answer stands one further than the last, from a place that nobody chose.
+    first = int(_digest(*[question.text for question in questions]), 16)
+    asked = [(n, question, question.shuffled(first + n)) for n, question in enumerate(questions, 1)]
+    body = "\n".join(_html(*each) for each in asked)
     page = f'<div class="minipeft-quiz" {KEYS_ARE_OURS}>\n{body}\n</div>{ARROWS}'
-    plain = "\n".join(_plain(number, question) for number, question in numbered)
+    plain = "\n".join(_plain(*each) for each in asked)
     show({"text/html": page, "text/plain": plain})
 
 
-def _html(number: int, question: Question) -> str:
+def _html(number: int, question: Question, order: list[str]) -> str:
     # Options that share a name close each other.
     group = f"quiz-{_digest(question.text)}"
     options = "\n".join(
         f'<details name="{group}"><summary>{html.escape(option)}</summary>'
         f'<p style="margin: 0 0 0.6em 1.2em">{html.escape(question.verdict(option))}</p></details>'
-        for option in question.shuffled
+        for option in order
     )
     return (
         f'<div style="{PROSE}; margin-bottom: 1em"><b>{number}. {html.escape(question.text)}</b>\n'
@@ -86,8 +93,8 @@ def _html(number: int, question: Question) -> str:
     )
 
 
-def _plain(number: int, question: Question) -> str:
-    options = "\n".join(f"   - {option}" for option in question.shuffled)
+def _plain(number: int, question: Question, order: list[str]) -> str:
+    options = "\n".join(f"   - {option}" for option in order)
     return f"{number}. {question.text}\n{options}"
 
 

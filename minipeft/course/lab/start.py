@@ -1,5 +1,6 @@
 """`start`: the one set-up line of every lesson. Seeds, one thread, device, errors in one line."""
 
+import logging
 import os
 import random
 from dataclasses import dataclass
@@ -63,6 +64,8 @@ def start(lesson: str, seed: int = 0, device: str = "cpu", threads: int = 1) -> 
     _seed_everything(seed)
     torch.set_num_threads(threads)
     trouble.install()
+    # On some processors its import warns that an optional kernel is not installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     machine = Machine(
         lesson=str(lesson),
         seed=seed,

@@ -43,6 +43,7 @@ def all_square(layers, hidden, heads, key_value_heads, intermediate, *rest):
 
 
 full = partial(count, each=lambda d_out, d_in, r: d_out * d_in)
+product = partial(count, each=lambda d_out, d_in, r: r * d_out * d_in)
 only_B = partial(count, each=lambda d_out, d_in, r: d_out * r)
 
 
@@ -78,6 +79,11 @@ COUNTING = [
         full,
         "You counted the numbers of the update B A, d_out d_in. Trained are only those of B and A.",
     ),
+    Misconception(
+        product,
+        "You multiplied r by the product of the sides. A has r d_in numbers and B has d_out r: "
+        "the sides are added.",
+    ),
     Misconception(one_layer, "You counted one block. Every one of the layers has its own A and B."),
     Misconception(
         all_square,
@@ -87,16 +93,43 @@ COUNTING = [
     Misconception(only_B, "You counted B alone: A has r d_in numbers as well."),
 ]
 
+
+
+def kind_and_count(value: object) -> dict:
+    """The count and its type: a number of parameters is whole."""
+    return {"type": type(value).__name__, "count": value}
+
+
 COUNT = Task(
     name="count_lora",
     title="3a. Count any model",
     points=3,
     cases=count_cases,
     answer=count,
-    misconceptions=COUNTING,
+    observe=kind_and_count,
+    misconceptions=[
+        *COUNTING,
+        Misconception(
+            lambda *given: float(count(*given)),
+            "The numbers are right, but they are floats. A count is an int: divide with //, not /.",
+        ),
+    ],
     why="Each target costs r (d_in + d_out): linear in its sides, where the matrix itself is their "
     "product. With GQA 'q and v' is no longer 4 r d for each layer.",
 )
+
+
+class Unseen(int):
+    """A number that no message prints: the sheet's answers are for the student to work out."""
+
+    def __repr__(self) -> str:
+        return "a number"
+
+
+def unseen(value: object) -> object:
+    """The student's counts, in a form that is compared but not printed."""
+    whole = {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}
+    return whole
 
 
 def on_sheet(counter: Callable, sheet: Sheet) -> dict[str, int]:
@@ -112,6 +145,7 @@ SHEET = Task(
     cases=lambda generator: [],
     from_sheet=True,
     answer=partial(on_sheet, count),
+    observe=unseen,
     misconceptions=[
         Misconception(partial(on_sheet, wrong.answer), f"On your sheet: {wrong.message}")
         for wrong in COUNTING

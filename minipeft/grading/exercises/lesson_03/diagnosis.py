@@ -10,12 +10,12 @@ from ...tasks import Cases, Misconception, Task
 from .layer import normal
 
 HEALTHY = "healthy"
-SWAPPED = "A and B swapped"
+BOTH_ZERO = "both start at zero"
 TOO_LARGE = "A drawn without a scale"
 NO_SCALE = "scale dropped at the merge"
 TWICE = "merged twice"
 NOT_FROZEN = "base not frozen"
-SPECIMENS = [HEALTHY, SWAPPED, TOO_LARGE, NO_SCALE, TWICE, NOT_FROZEN]
+SPECIMENS = [HEALTHY, BOTH_ZERO, TOO_LARGE, NO_SCALE, TWICE, NOT_FROZEN]
 TRAINED = ["q_proj.lora_A.weight", "q_proj.lora_B.weight"]
 
 
@@ -26,8 +26,8 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
     weight, A, B = (normal(generator, *shape) for shape in ((d_out, d_in), (r, d_in), (d_out, r)))
     start_A = generator.uniform(-1, 1, (r, d_in)).astype(np.float32) / d_in**0.5
     start_B = np.zeros((d_out, r), np.float32)
-    if bug == SWAPPED:
-        start_A, start_B = np.zeros_like(start_A), normal(generator, d_out, r) / r**0.5
+    if bug == BOTH_ZERO:  # both gradients are zero for ever, so both stay where they are
+        start_A, A, B = np.zeros_like(A), np.zeros_like(A), np.zeros_like(B)
     if bug == TOO_LARGE:
         start_A = normal(generator, r, d_in)
     times = {NO_SCALE: 1.0, TWICE: 2 * scale}.get(bug, scale)
@@ -54,10 +54,10 @@ def diagnose(record: dict, blind_to: str | None = None, merges: bool = True) -> 
     r, d_in = record["A"].shape
     update = record["B"] @ record["A"]
     change = record["merged"] - record["weight"]
-    times = float((change * update).sum() / (update * update).sum())
+    times = float((change * update).sum() / max(float((update * update).sum()), 1e-9))
     scale = record["alpha"] / r
     signs = {
-        SWAPPED: not record["start_A"].any(),
+        BOTH_ZERO: not record["start_A"].any() and not record["start_B"].any(),
         TOO_LARGE: np.abs(record["start_A"]).max() > 1.5 / d_in**0.5,
         NO_SCALE: merges and abs(times - 1) < 0.1,
         TWICE: merges and abs(times - 2 * scale) < 0.1,
@@ -72,11 +72,9 @@ def scale_unknown(record: dict) -> str:
     return {HEALTHY: TWICE, NO_SCALE: HEALTHY}.get(found, found)
 
 
-def roles_unknown(record: dict) -> str:
-    """Takes A for the one that starts at zero."""
-    found = diagnose(record, blind_to=SWAPPED)
-    zero_A = not record["start_A"].any()
-    return SWAPPED if found == HEALTHY and not zero_A else found
+def any_zero(record: dict) -> str:
+    """Takes one zero matrix for the bug of two."""
+    return diagnose(record) if record["start_B"].any() else BOTH_ZERO
 
 
 def frozen_by_layer(record: dict) -> str:
@@ -106,8 +104,14 @@ DIAGNOSE = Task(
             "update is the double merge.",
         ),
         Misconception(
-            roles_unknown,
-            "You expect A to start at zero. It is B that starts at zero, and A is random.",
+            any_zero,
+            "You take a zero B for the bug. One of the two is zero at every healthy start; the bug "
+            "is a start with both at zero.",
+        ),
+        Misconception(
+            lambda record: diagnose(record, blind_to=BOTH_ZERO),
+            "You miss the start with both at zero. Look at `start_A` and `start_B` together: the "
+            "gradient of each is a product with the other.",
         ),
         Misconception(
             lambda record: diagnose(record, merges=False),
@@ -118,6 +122,6 @@ DIAGNOSE = Task(
             "You miss the start that is too large. Kaiming keeps |A| within 1 / sqrt(d_in).",
         ),
     ],
-    why="Every one of these bugs trains, and lowers the loss. What finds them are invariants: the "
-    "start equals the base, only A and B train, and the merge adds (alpha / r) B A once.",
+    why="None of these bugs raises an error. What finds them are invariants: the start equals the "
+    "base and can learn, only A and B train, and the merge adds (alpha / r) B A once.",
 )

@@ -46,6 +46,16 @@ def train_accumulating(x, target, weight, A, B, alpha, learning_rate, steps) -> 
     return A, B
 
 
+def train_in_place(x, target, weight, A, B, alpha, learning_rate, steps) -> Pair:
+    """The right steps, written over the tensors that were given."""
+    scale = alpha / A.shape[0]
+    for _ in range(steps):
+        grad_A, grad_B = gradients(x, target, weight, A, B, scale)
+        A -= (learning_rate * grad_A).astype(A.dtype)
+        B -= (learning_rate * grad_B).astype(B.dtype)
+    return A, B
+
+
 def train_in_turns(x, target, weight, A, B, alpha, learning_rate, steps) -> Pair:
     """B first, and then A with the gradient at the new B."""
     scale = alpha / A.shape[0]
@@ -76,7 +86,17 @@ EXPERIMENT = Task(
     points=3,
     cases=cases,
     answer=train,
+    calls=2,  # on the same tensors: the second call shows what the first has written over
     misconceptions=[
+        Misconception(
+            train_in_place,
+            "Your function changes the A and B that it is given, so a second call starts where "
+            "the first one ended. Work on copies: `A = A - ...`, not `A -= ...`.",
+        ),
+        Misconception(
+            lambda *given: train(*given)[::-1],
+            "The pair is turned round: return A first, then B.",
+        ),
         Misconception(
             train_with_base,
             "The base trains along: W0 changed as well. Freeze it, and give the optimizer A and B.",

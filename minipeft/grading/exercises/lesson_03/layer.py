@@ -48,7 +48,12 @@ FORWARD = Task(
     misconceptions=[
         Misconception(
             partial(forward, scale=lambda alpha, A: 1.0),
-            "The scale is missing: the update counts alpha / r times, and yours counts once.",
+            "The scale is missing: the update is multiplied by alpha / r, and yours is not.",
+        ),
+        Misconception(
+            lambda x, weight, A, B, alpha: alpha / A.shape[0] * (x @ weight.T + x @ A.T @ B.T),
+            "alpha / r multiplies the whole sum. It belongs to the update alone: W0 x stays as it "
+            "is.",
         ),
         Misconception(
             partial(forward, scale=lambda alpha, A: alpha),
@@ -68,7 +73,8 @@ FORWARD = Task(
         ),
         Misconception(
             lambda x, weight, A, B, alpha: x @ weight.T + alpha / A.shape[0] * (x @ B @ A),
-            "A and B are swapped: x goes down to r numbers through A first, then up through B.",
+            "A and B are swapped, or their product is turned over: x goes down to r numbers through A "
+            "first, then up through B. For rows that is x @ A.T @ B.T.",
         ),
     ],
     why="x passes through r numbers only: two thin products cost r (d_in + d_out) multiplications "
@@ -93,17 +99,37 @@ def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
 
 
 def start_seen(value: object) -> dict:
-    """What can be said of a random start: shapes, which one is zero, spread, bound."""
+    """What decides whether an adapter starts well: shapes, zeros, chance, spread.
+
+    Every start with one zero and one random matrix of nn.Linear's spread looks the same here, from
+    whichever distribution it is drawn, and whichever of the two is the zero.
+    """
     A, B = (np.asarray(part, dtype=np.float64) for part in value)
-    unit = 1 / math.sqrt(A.shape[1])
+    drawn = A if A.any() else B
+    spread = float(drawn.std() * math.sqrt(3 * drawn.shape[1]))
     return {
         "shape of A": list(A.shape),
         "shape of B": list(B.shape),
-        "A is zero": not A.any(),
-        "B is zero": not B.any(),
-        "spread of A, in units of kaiming's": float(A.std() * math.sqrt(3) / unit),
-        "A stays within 1/sqrt(d_in)": bool(np.abs(A).max() <= 1.01 * unit),
+        "how many are zero": (not A.any()) + (not B.any()),
+        "drawn at random": looks_random(drawn),
+        "spread, in units of nn.Linear's": 1.0 if 0.85 < spread < 1.18 else spread,
     }
+
+
+def looks_random(matrix: np.ndarray) -> bool:
+    """Whether about half of all neighbours differ in sign, along rows and along columns."""
+    changes = (np.diff(np.sign(matrix), axis=axis) != 0 for axis in (0, 1))
+    return all(0.3 < float(changed.mean()) < 0.7 for changed in changes)
+
+
+def kaiming_normal(generator, shape):
+    """torch.nn.init.kaiming_normal_ as it is: the gain of a ReLU, sqrt(2)."""
+    return generator.normal(size=shape) * math.sqrt(2 / shape[1])
+
+
+def staircase(generator, shape):
+    """The right spread without chance."""
+    return np.linspace(-1, 1, shape[0] * shape[1]).reshape(shape) / math.sqrt(shape[1])
 
 
 START = Task(
@@ -116,11 +142,6 @@ START = Task(
     tolerance=0.08,  # thousands of draws: their spread is known to about 1%
     misconceptions=[
         Misconception(
-            partial(start, draw_A=zeros, draw_B=uniform),
-            "You zeroed A and drew B. That also starts at the base, but LoRA, and every file that "
-            "you will load, has B zero and A random.",
-        ),
-        Misconception(
             partial(start, draw_A=zeros),
             "Both are zero, so both gradients are zero for ever: each is a product with the other.",
         ),
@@ -131,12 +152,26 @@ START = Task(
         ),
         Misconception(
             partial(start, draw_A=lambda g, shape: g.normal(size=shape)),
-            "A is drawn from randn without a scale. Kaiming's spread is 1 / sqrt(3 d_in): at "
-            "d_in = 4096 yours is 110 times too large.",
+            "A is drawn from randn without a scale. The spread of nn.Linear is 1 / sqrt(3 d_in): "
+            "at d_in = 4096 yours is 110 times too large.",
+        ),
+        Misconception(
+            partial(start, draw_A=kaiming_normal),
+            "kaiming_normal_ (or kaiming_uniform_ without a = sqrt(5)) keeps the gain of a ReLU: "
+            "its spread is sqrt(2 / d_in), sqrt(6) times that of nn.Linear.",
         ),
         Misconception(
             partial(start, draw_A=lambda g, shape: g.uniform(-1, 1, shape) / math.sqrt(shape[0])),
             "The spread of A follows from r. It should follow from its inputs (fan-in), d_in.",
+        ),
+        Misconception(
+            partial(start, draw_A=staircase),
+            "A is not random: its numbers follow a pattern, so its rows are nearly the same and "
+            "the r numbers say one thing. Draw each entry for itself.",
+        ),
+        Misconception(
+            lambda d_in, d_out, r: start(d_in, d_out, r)[::-1],
+            "You return (B, A). Asked for is the pair (A, B).",
         ),
         Misconception(
             lambda d_in, d_out, r: tuple(part.T for part in start(d_in, d_out, r)),
@@ -144,8 +179,9 @@ START = Task(
             "(d_out, r).",
         ),
     ],
-    why="B = 0 makes the update zero: the first step starts exactly at the base. A's random rows "
-    "give B a gradient, and once B moved, A has one as well.",
+    why="One zero makes the update zero: the first step starts exactly at the base. The other is "
+    "random, so it gives the zero one a gradient, and once that has moved, both learn. LoRA and "
+    "peft zero B.",
 )
 
 
@@ -177,6 +213,10 @@ MERGE = Task(
             merge_in_place,
             "Your function changes the weight that it is given, so a second call merges twice. "
             "Return a new matrix instead.",
+        ),
+        Misconception(
+            lambda weight, A, B, alpha: alpha / A.shape[0] * (weight + B @ A),
+            "alpha / r multiplies the whole sum. The frozen weight must come through unscaled.",
         ),
         Misconception(
             partial(merge, scale=lambda alpha, A: alpha),
