@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from minipeft.core.effective import EffectiveTensor
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import (
+    as_out_in,
     dense_weight,
     is_4bit,
     merged_dtype,
@@ -33,27 +35,57 @@ class AdaptedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The base layer's weight: other code asks a layer for its dtype and device here."""
-        return self.base_layer.weight
+        """The effective weight for code that reads it past `forward`; see EffectiveTensor.
+
+        Computing with it raises NotMergeable where the method's effect is not a weight.
+        """
+        if self.merged:
+            return self.base_layer.weight
+        return EffectiveTensor.of(self.base_layer.weight, self.effective_weight)
 
     @property
     def bias(self) -> Tensor | None:
-        return self.base_layer.bias
+        """The effective bias."""
+        if self.merged or self.base_layer.bias is None:
+            return self.base_layer.bias
+        return EffectiveTensor.of(self.base_layer.bias, self.effective_bias)
+
+    def effective_weight(self) -> Tensor:
+        """W' in W0's dtype and layout, with gradients. Raises NotMergeable."""
+        if self.tuner.why_apart is None and self.training and has_dropout(self.tuner):
+            raise NotMergeable("its weight is read past its forward: no dropout can act there")
+        weight = as_out_in(self.merged_weight(), self.base_layer)
+        return weight.to(merged_dtype(self.base_layer))
+
+    def effective_bias(self) -> Tensor:
+        """b' in b's dtype, with gradients. Raises NotMergeable."""
+        self.check_mergeable()
+        bias = self.base_layer.bias
+        wide = torch.promote_types(bias.dtype, torch.float32)
+        return self.tuner.merged_bias(bias.to(wide)).to(bias.dtype)
 
     @property
     def merged(self) -> bool:
         return bool(self.unmerged_layer)
 
+    def check_mergeable(self) -> None:
+        """Raise NotMergeable where h is no W' x + b'."""
+        if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
+            raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
+
+    def merged_weight(self) -> Tensor:
+        """W' (out, in), at least 32 bits. Raises NotMergeable."""
+        self.check_mergeable()
+        weight = dense_weight(self.base_layer)
+        return self.tuner.merged(weight.to(torch.promote_types(weight.dtype, torch.float32)))
+
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
         """W' (out, in) and b', or None where that is b; at least 32 bits each."""
-        if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
-            raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
-        wide = torch.promote_types(self.weight.dtype, torch.float32)
-        weight = self.tuner.merged(dense_weight(self.base_layer).to(wide))
-        bias = None if self.bias is None else self.bias.to(wide)
-        merged_bias = self.tuner.merged_bias(bias)
-        return weight, None if merged_bias is bias else merged_bias
+        weight, bias = self.merged_weight(), self.base_layer.bias
+        wide = None if bias is None else bias.to(weight.dtype)
+        merged_bias = self.tuner.merged_bias(wide)
+        return weight, None if merged_bias is wide else merged_bias
 
     def merges_safely(self) -> bool:
         """Whether W' and b' are finite in W's dtype: 16 bits may overflow."""
@@ -74,7 +106,7 @@ class AdaptedLinear(nn.Module):
         if bias is not None:
             bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
         holding = requantized if requantize and is_4bit(self.base_layer) else with_weight
-        twin = holding(self.base_layer, exact, self.bias if bias is None else bias)
+        twin = holding(self.base_layer, exact, self.base_layer.bias if bias is None else bias)
         self.unmerged_layer, self.base_layer = (self.base_layer,), twin
         return (dense_weight(twin) - exact).abs().max().item()
 
@@ -96,3 +128,8 @@ class AdaptedLinear(nn.Module):
             return self.base_layer
         own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
         return own
+
+
+def has_dropout(tuner: Tuner) -> bool:
+    """Whether the tuner drops entries while training."""
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in tuner.modules())

@@ -25,6 +25,8 @@ from minipeft.core.replacements import (
     trained_parameters,
 )
 from minipeft.core.targets import (
+    check_all_used,
+    check_head,
     expand_all_linear,
     find_targets,
     modules_to_save,
@@ -56,6 +58,7 @@ class Adapter:
         saved = modules_to_save(model, config)
         if tensors is None:
             check_tied(model, saved)
+            check_head(model, config, saved)
         if saved and hasattr(config, "modules_to_save"):
             config = replace(config, modules_to_save=sorted(saved))
         self.config, self.base_model, self.merged = config, model, False
@@ -235,11 +238,14 @@ def layers_for(
 
     new: a new adapter must fit every layer; a file may name what this model lacks.
     """
+    asked = config
     if str(config.target_modules).lower() == "all-linear":
         config = replace(config, target_modules=expand_all_linear(model, config))
     if not new:
         config = without_unmatched_names(model, config)
     layers = find_targets(model, config)
+    if new:
+        check_all_used(asked, layers)
     stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())
     config = replace(config, fan_in_fan_out=stored_as_in_out)
     return (config.checked_against(layers) if new else config), layers

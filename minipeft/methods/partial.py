@@ -40,6 +40,7 @@ class PartialConfig(PeftConfig):
     file_prefix: ClassVar[str] = "base_model.model."
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("last_layers", self.last_layers, 0)
         check_choice("norms", self.norms, [True, False])
         check_list("blocks", self.blocks, str)
