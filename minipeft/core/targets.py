@@ -11,6 +11,7 @@ from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_4bit, is_linear
+from minipeft.core.modules import modules_by_name, unwrapped
 from minipeft.core.patterns import is_below, matches, names
 
 
@@ -22,7 +23,7 @@ def expand_all_linear(model: nn.Module, config: LayerConfig) -> list[str]:
     head = getattr(model, "get_output_embeddings", lambda: None)()
     if head is None and config.task_type == "SEQ_CLS":
         head = getattr(model, "score", getattr(model, "classifier", None))
-    modules = dict(model.named_modules())
+    modules = modules_by_name(model)
     found = [
         path
         for path, layer in modules.items()
@@ -87,7 +88,7 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
     Raises ValueError for a name that matches nothing (with the nearest names there are), for a
     module that is not a linear layer, and where the other options leave nothing over.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))  # a shared layer has two names
+    modules = modules_by_name(model, remove_duplicate=False)  # a shared layer has two names
     wanted = config.target_modules
     if not wanted and (wanted is not None or config.needs_targets):
         known = endings(modules, config)
@@ -154,7 +155,7 @@ def without_unmatched_names(model: nn.Module, config: LayerConfig) -> LayerConfi
     peft writes such names: "score" beside "classifier" for every SEQ_CLS model. What the adapter
     really holds is said by its tensors, and those must all fit.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
+    modules = modules_by_name(model, remove_duplicate=False)
     for option, name in unmatched_names(modules, config):
         value = getattr(config, option)
         if isinstance(value, dict):
@@ -168,7 +169,7 @@ def without_unmatched_names(model: nn.Module, config: LayerConfig) -> LayerConfi
 
 def is_called(modules: dict[str, nn.Module], path: str) -> bool:
     """nn.MultiheadAttention reads out_proj.weight itself and never calls the layer."""
-    return not isinstance(modules[path.rpartition(".")[0]], nn.MultiheadAttention)
+    return not isinstance(unwrapped(modules[path.rpartition(".")[0]]), nn.MultiheadAttention)
 
 
 def check_weight(path: str, layer: nn.Module) -> None:
@@ -237,7 +238,7 @@ HEADS = {
 
 def modules_to_save(model: nn.Module, config: PeftConfig) -> dict[str, nn.Module]:
     """The modules that are trained in full, outermost first and none inside another."""
-    modules = dict(model.named_modules())
+    modules = modules_by_name(model)
     wanted = list(getattr(config, "modules_to_save", None) or []) + HEADS.get(config.task_type, [])
     found: dict[str, nn.Module] = {}
     for path, module in modules.items():
@@ -250,7 +251,7 @@ def check_head(model: nn.Module, config: PeftConfig, saved: dict[str, nn.Module]
     """Raise ValueError where a new classifier's head would stay as random as it is."""
     heads = HEADS.get(config.task_type, [])
     if heads and not saved:
-        known = {path.rpartition(".")[2] for path, _ in model.named_modules() if path}
+        known = {path.rpartition(".")[2] for path in modules_by_name(model) if path}
         raise ValueError(
             f"task_type={config.task_type!r}: {type(model).__name__} has no module called "
             f"{' or '.join(heads)}, so its head would not be trained; name it in modules_to_save; "
