@@ -4,7 +4,7 @@ Add, switch, disable, mix, merge, count, save and load; the names are those of H
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.adapter import Adapter
+from minipeft.core.checkpointing import give_input_gradients
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.files import check_name, read_adapter, save_adapters
 from minipeft.several.mixed import BASE, Mixture
+from minipeft.several.state import PREFIX, active_in, load_adapters, state_of_adapters
 from minipeft.several.weighted import weighted_sum
 
 
@@ -51,6 +53,11 @@ class PeftModel(nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
         if any(isinstance(module, PeftModel | AdaptedLinear) for module in model.modules()):
             raise ValueError("this model carries an adapter already; use add_adapter, or unload()")
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            raise ValueError(
+                f"model is a {type(model).__name__}, which must hold the adapter, too: attach it "
+                "to model.module, then wrap what get_peft_model gives"
+            )
         check_name(adapter_name)
         adapter = Adapter(model, peft_config, tensors)
         super().__init__()
@@ -62,6 +69,8 @@ class PeftModel(nn.Module):
         model.requires_grad_(False)
         adapter.attach()
         self.attached = True
+        self._unloaded = False  # for good: not while it is disabled
+        self._input_hooks = give_input_gradients(model)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -125,18 +134,14 @@ class PeftModel(nn.Module):
         if not self.attached:
             yield
             return
-        merged = self.merged
-        if merged:
-            self.unmerge_adapter()
-        self._active.detach()
+        self._active.detach()  # a merged layer keeps W' and W0 meanwhile: the base's own holds W0
         self.attached = False
         try:
             yield
         finally:
-            self._active.attach()
-            self.attached = True
-            if merged:
-                self.merge_adapter()
+            if not self._unloaded:
+                self._active.attach()
+                self.attached = True
 
     def _adapter(self, name: str) -> Adapter:
         if name not in self.adapters:
@@ -252,10 +257,47 @@ class PeftModel(nn.Module):
         return self._released()
 
     def _released(self) -> nn.Module:
-        self.attached = False
+        self.attached, self._unloaded = False, True
+        for hook in self._input_hooks:
+            hook.remove()
         for name, parameter in self.base_model.named_parameters():
             parameter.requires_grad_(name in self._trained_before)
         return self.base_model
+
+    def _out_of_tree(self) -> dict[str, Adapter]:
+        """The adapters whose tensors the model's tree doesn't hold just now."""
+        return {
+            name: adapter
+            for name, adapter in self.adapters.items()
+            if name != self.active_adapter or not self.attached
+        }
+
+    def _save_to_state_dict(
+        self, destination: dict[str, Tensor], prefix: str, keep_vars: bool
+    ) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.update(state_of_adapters(self._out_of_tree(), prefix))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """As in nn.Module; the adapter that was in force in `state_dict` is so again.
+
+        Raises RuntimeError for a state that holds other adapters, or nothing of this model's.
+        """
+        if state_dict and not state_dict.keys() & self.state_dict().keys():
+            raise RuntimeError(
+                f"nothing of this model is in the state: it has {next(iter(state_dict))!r}, where "
+                f"{next(iter(self.state_dict()))!r} and the like belong; an adapter's file is "
+                "read by load_adapter or from_pretrained"
+            )
+        return super().load_state_dict(state_dict, *args, **options)
+
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        active = active_in(state, prefix, self.adapters)
+        if self.attached and active not in (None, self.active_adapter):
+            self.set_adapter(active)
+        load_adapters(self._out_of_tree(), state, prefix)
+        own = {key: state[key] for key in state if not key.startswith(prefix + PREFIX)}
+        super()._load_from_state_dict(own, prefix, *args)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         super()._apply(fn, recurse)

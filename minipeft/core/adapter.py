@@ -25,6 +25,8 @@ from minipeft.core.replacements import (
     trained_parameters,
 )
 from minipeft.core.targets import (
+    check_all_used,
+    check_head,
     expand_all_linear,
     find_targets,
     modules_to_save,
@@ -58,18 +60,34 @@ class Adapter:
         saved = modules_to_save(model, config)
         if tensors is None:
             check_tied(model, saved)
+            check_head(model, config, saved)
         if saved and hasattr(config, "modules_to_save"):
             config = replace(config, modules_to_save=sorted(saved))
-        self.config, self.base_model, self.merged = config, model, False
+        self.config, self.base_model = config, model
+        self.attached = self.merged = False
         self.tied = tied_to(model, targets)
         self.shared = config.shared(targets) if targets else None
         self.replacements = self.adapt(targets)
         self.replacements |= saved_modules(model, saved, together=tensors is None)
         self.replacements |= trained_parameters(model, config, targets, saved)
+        self.check_there()
         if tensors is not None:
             self.load_state_dict(tensors)
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
+
+    def check_there(self) -> None:
+        """Raise ValueError where what would be trained has no numbers in a base that has some.
+
+        A base that is on `meta` as a whole is there to be counted.
+        """
+        missing = next((path for path, held in self.named_parameters() if held.is_meta), None)
+        hooked = any(hasattr(module, "_hf_hook") for module in self.base_model.modules())
+        if missing and (hooked or not all(p.is_meta for p in self.base_model.parameters())):
+            raise ValueError(
+                f"{missing} would lie on the device 'meta', where the layer under it is: its "
+                "weight is offloaded or was never loaded; load the whole base onto a device first"
+            )
 
     def adapt(self, targets: dict[str, nn.Module]) -> dict[str, Replacement]:
         """An AdaptedLinear for each target that the method wants one on."""
@@ -87,14 +105,23 @@ class Adapter:
     def attach(self) -> None:
         for replacement in self.replacements.values():
             replacement.put(replacement.new)
+        self.attached = True
         if self.prompt is not None:
             self.prompt.attach(self.base_model)
 
     def detach(self) -> None:
+        self.adopt()
         for replacement in self.replacements.values():
             replacement.put(replacement.base)
+        self.attached = False
         if self.prompt is not None:
             self.prompt.detach(self.base_model)
+
+    def adopt(self) -> None:
+        """Hold what stands in the model now, where the user has replaced a trained module."""
+        if self.attached:
+            for path, replacement in self.replacements.items():
+                replacement.adopt(path)
 
     @property
     def layers(self) -> dict[str, AdaptedLinear]:
@@ -128,6 +155,7 @@ class Adapter:
 
         Raises NotMergeable, and ValueError where a weight is tied; nothing has changed then.
         """
+        self.adopt()
         if self.prompt is not None:
             raise NotMergeable(f"{self.config.peft_type} can't be merged: {self.prompt.why_apart}")
         for path, other in self.tied.items():
@@ -136,9 +164,11 @@ class Adapter:
                 "Keep the adapter unmerged, or first give the layer a weight of its own and set "
                 "the model's tie_word_embeddings to False"
             )
-        errors = {path: layer.merge(requantize) for path, layer in self.layers.items()}
+        merged = {path: layer.merged_twin(requantize) for path, layer in self.layers.items()}
+        for path, (twin, _) in merged.items():  # nothing can fail any more
+            self.layers[path].put_twin(twin)
         self.merged = True
-        return errors
+        return {path: error for path, (_, error) in merged.items()}
 
     def unmerge(self) -> None:
         """Put every W0 back."""
@@ -174,6 +204,7 @@ class Adapter:
 
         A target's bias is called `<path>.base_layer.bias` there, as in peft.
         """
+        self.adopt()
         tensors: dict[str, Tensor] = {}
         for path, replacement in self.replacements.items():
             place = self.config.file_prefix + path
@@ -211,8 +242,18 @@ class Adapter:
                     f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
                     f"{tuple(own[name].shape)}: was the adapter trained on another base?"
                 )
+            if own[name].is_meta:
+                raise ValueError(
+                    f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; "
+                    "load its weights first"
+                )
             if tensor.is_floating_point() != own[name].is_floating_point():
                 raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
+        if self.prompt is not None and self.prompt.encoded:
+            raise ValueError(
+                f"this {self.config.peft_type} adapter is in training: its file holds what the "
+                "encoder made, which can't be put back; open it with load_adapter"
+            )
         for name, tensor in tensors.items():
             own[name].copy_(tensor)
 
@@ -237,11 +278,14 @@ def layers_for(
 
     new: a new adapter must fit every layer; a file may name what this model lacks.
     """
+    asked = config
     if str(config.target_modules).lower() == "all-linear":
         config = replace(config, target_modules=expand_all_linear(model, config))
     if not new:
         config = without_unmatched_names(model, config)
     layers = find_targets(model, config)
+    if new:
+        check_all_used(asked, layers)
     stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())
     config = replace(config, fan_in_fan_out=stored_as_in_out)
     return (config.checked_against(layers) if new else config), layers

@@ -26,6 +26,16 @@ OTHER_NAMES = {
 # Written by Hugging Face peft beside the options of a method. They change no number.
 NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
 
+# What a base does, as peft's TaskType says it. A misspelt one would leave a new head frozen.
+TASK_TYPES = [
+    "CAUSAL_LM",
+    "FEATURE_EXTRACTION",
+    "QUESTION_ANS",
+    "SEQ_2_SEQ_LM",
+    "SEQ_CLS",
+    "TOKEN_CLS",
+]
+
 
 def nearest_config(given: object) -> str:
     """The end of an error message: the config classes with names closest to that of `given`."""
@@ -36,8 +46,8 @@ def nearest_config(given: object) -> str:
 class PeftConfig:
     """The fields that every method has. Each method adds its own, under the names peft gives them.
 
-    task_type: what the base does ("CAUSAL_LM", "SEQ_CLS", ...), or None. With "SEQ_CLS",
-        "TOKEN_CLS" and "QUESTION_ANS" the model's new head is trained and saved too.
+    task_type: what the base does, one of TASK_TYPES, or None. With "SEQ_CLS", "TOKEN_CLS" and
+        "QUESTION_ANS" the model's new head is trained and saved too.
     base_model_name_or_path: which base the adapter was trained on, for the file.
     inference_mode: True in files; such an adapter is loaded frozen unless asked otherwise.
     """
@@ -49,6 +59,13 @@ class PeftConfig:
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
     file_prefix: ClassVar[str] = "base_model."  # of what is trained inside the base
     not_in_files: ClassVar[tuple[str, ...]] = ()  # options that peft's class doesn't know
+
+    def __post_init__(self) -> None:
+        if self.task_type is not None and self.task_type not in TASK_TYPES:
+            raise ValueError(
+                f"task_type={self.task_type!r} is not known; "
+                f"{nearest(str(self.task_type).upper(), TASK_TYPES)}"
+            )
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Enter a class that names a `peft_type` of its own in METHODS.
@@ -164,6 +181,7 @@ class LayerConfig(PeftConfig):
         return f"{self.peft_type.lower()}_only"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_list("modules_to_save", self.modules_to_save, str)
         if type(self.layers_to_transform) is not int:
             check_list("layers_to_transform", self.layers_to_transform, int)

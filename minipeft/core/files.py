@@ -21,7 +21,8 @@ from minipeft.core.errors import nearest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
-# bias before training, and the trained one a second time. Nothing reads them.
+# bias before training, and the trained one a second time. Nothing reads them. A base's own module
+# of such a name has no second key without it.
 UNREAD = (".original_module.", ".modules_to_save.")
 
 
@@ -35,13 +36,22 @@ def check_name(name: object) -> None:
 
 
 def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
-    """Write each adapter's two files. Raises OSError, the old files then being whole."""
+    """Write each adapter's two files.
+
+    Raises OSError, and ValueError for offloaded tensors; the old files are whole then.
+    """
     files: dict[Path, bytes] = {}
     for name, adapter in adapters.items():
         place = Path(folder) if name == "default" else Path(folder) / name
+        held = adapter.state_dict()
+        if offloaded := [key for key, tensor in held.items() if tensor.is_meta]:
+            raise ValueError(
+                f"{offloaded[0]} of adapter {name!r} is on the device 'meta' (offloaded, or never "
+                "loaded): there are no numbers to save; bring the model back to a device first"
+            )
         tensors = {
             key: tensor.cpu().contiguous().clone()  # clone: no two may share storage
-            for key, tensor in adapter.state_dict().items()
+            for key, tensor in held.items()
         }
         files[place / WEIGHTS] = safetensors.torch.save(tensors, metadata={"format": "pt"})
         files[place / CONFIG] = adapter.config.to_json().encode()
@@ -95,5 +105,5 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
     return {
         key: tensor
         for key, tensor in tensors.items()
-        if not any(wrapper in key for wrapper in UNREAD)
+        if not any(wrapper in key and key.replace(wrapper, ".") in tensors for wrapper in UNREAD)
     }

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from minipeft.core.layer import NotMergeable
 from minipeft.core.modules import has_hooks
 
 
@@ -73,6 +74,32 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
     if is_4bit(layer):
         return layer.out_features, layer.in_features
     return tuple(as_out_in(layer.weight, layer).shape)
+
+
+@torch.no_grad()
+def check_affine(layer: nn.Module) -> None:
+    """Raise NotMergeable unless layer(x) is W x + b with a W that is the layer's own parameter.
+
+    Pruning and weight norm work W out again at each call; a subclass may add an activation.
+    """
+    if "weight" not in layer._parameters:
+        raise NotMergeable(
+            f"the weight of {type(layer).__name__} is worked out from "
+            f"{', '.join(name for name, _ in layer.named_parameters() if name != 'bias')}, so W' "
+            "would be overwritten; first make it final with prune.remove, remove_parametrizations "
+            "or the like"
+        )
+    if is_4bit(layer) or is_conv1d(layer) or type(layer).forward is nn.Linear.forward:
+        return
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(4, shape_of(layer)[1], generator=generator).to(layer.weight)
+    right = F.linear(x, layer.weight, layer.bias)
+    difference = (type(layer).forward(layer, x) - right).norm()
+    if not difference <= 0.05 * right.norm():
+        raise NotMergeable(
+            f"{type(layer).__name__} is more than W x + b (it has a forward of its own), so no W' "
+            "does what the adapter does; keep it unmerged"
+        )
 
 
 class CastLinear(nn.Linear):

@@ -6,7 +6,29 @@ from contextlib import contextmanager
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+# What torch.compile, FSDP and checkpoint_wrapper put into the name of a module that they wrap.
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def plain_name(path: str) -> str:
+    """A dotted name without wrappers: files say the same whatever the base was wrapped in."""
+    return ".".join(part for part in path.split(".") if part not in WRAPPERS)
+
+
+def modules_by_name(model: nn.Module, remove_duplicate: bool = True) -> dict[str, nn.Module]:
+    """Every module by its plain name; of a wrapper and what is in it, the wrapper."""
+    found: dict[str, nn.Module] = {}
+    for path, module in model.named_modules(remove_duplicate=remove_duplicate):
+        found.setdefault(plain_name(path), module)
+    return found
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """What is inside all wrappers."""
+    inside = (module._modules[name] for name in WRAPPERS if name in module._modules)
+    inner = next(inside, None)
+    return module if inner is None else unwrapped(inner)
 
 
 def is_norm(module: nn.Module) -> bool:

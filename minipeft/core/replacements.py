@@ -8,6 +8,7 @@ from torch import nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.config import PeftConfig
+from minipeft.core.modules import modules_by_name, unwrapped
 from minipeft.core.patterns import is_below
 
 
@@ -25,6 +26,22 @@ class Replacement:
             setattr(owner, attribute, value)
             if isinstance(value, nn.Module) and value.training != owner.training:
                 value.train(owner.training)  # it missed what train() or eval() said meanwhile
+
+    def adopt(self, path: str) -> None:
+        """Take as `new` what the user has put there since, such as a head of another size.
+
+        Raises RuntimeError where that is an adapted layer's place: the adapter is not there, then.
+        """
+        owner, attribute = self.sites[0]
+        now = getattr(owner, attribute)
+        if now is self.new or (isinstance(now, nn.Module) and unwrapped(now) is self.new):
+            return
+        if isinstance(self.new, AdaptedLinear):
+            raise RuntimeError(
+                f"{path} holds a {type(now).__name__} that was put there after the adapter was "
+                "attached; unload(), change the base, and attach the adapter again"
+            )
+        self.new = now
 
     def named_parameters(self, path: str) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that `new` adds to the base, by their dotted name in the base."""
@@ -69,7 +86,7 @@ def trained_parameters(
     """
     sites: dict[int, list[tuple[nn.Module, str]]] = {}
     wanted: dict[str, nn.Parameter] = {}
-    for path, owner in model.named_modules():
+    for path, owner in modules_by_name(model).items():
         if is_below(path, saved):
             continue
         for name, parameter in owner.named_parameters(recurse=False):
@@ -97,7 +114,7 @@ def check_dense(wanted: Iterable[tuple[str, nn.Parameter]]) -> None:
 def tied_to(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, str]:
     """Which of these layers share a parameter with another module, and with which one."""
     owners: dict[int, list[tuple[str, nn.Module]]] = {}
-    for path, module in model.named_modules():
+    for path, module in modules_by_name(model).items():
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append((path, module))
     tied = {}

@@ -13,7 +13,7 @@ from torch import nn
 
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice, check_list, check_whole, nearest
-from minipeft.core.modules import is_norm
+from minipeft.core.modules import is_norm, modules_by_name
 from minipeft.core.patterns import is_below, matches
 
 
@@ -40,6 +40,7 @@ class PartialConfig(PeftConfig):
     file_prefix: ClassVar[str] = "base_model.model."
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("last_layers", self.last_layers, 0)
         check_choice("norms", self.norms, [True, False])
         check_list("blocks", self.blocks, str)
@@ -57,7 +58,7 @@ class PartialConfig(PeftConfig):
 
     def with_model_defaults(self, model: nn.Module) -> Self:
         """The same with `blocks` written out in full."""
-        modules = dict(model.named_modules())
+        modules = modules_by_name(model)
         for option in ("blocks", "modules_to_save"):
             for name in getattr(self, option) or []:
                 if not any(matches(path, [name]) for path in modules):
@@ -99,7 +100,7 @@ def last_blocks(model: nn.Module, k: int) -> list[str]:
 def block_lists(model: nn.Module) -> dict[str, list[str]]:
     """The outermost numbered lists that hold parameters, by name: the names of their blocks."""
     lists: dict[str, list[str]] = {}
-    for path, module in model.named_modules():
+    for path, module in modules_by_name(model).items():
         alike = len({type(block) for block in module.children()}) == 1
         numbered = isinstance(module, nn.ModuleList) or (
             isinstance(module, nn.Sequential) and alike

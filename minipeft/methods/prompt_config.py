@@ -33,6 +33,7 @@ class PromptLearningConfig(PeftConfig):
     encodes: ClassVar[bool] = False  # an encoder makes P, and no file holds it
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_whole("num_virtual_tokens", self.num_virtual_tokens, 1)
         check_choice("num_transformer_submodules", self.num_transformer_submodules, [None, 1])
         check_list("modules_to_save", self.modules_to_save, str)

@@ -27,6 +27,11 @@ class SoftPrompt(nn.Module):
 
     def __init__(self, model: nn.Module, rows: int, width: int) -> None:
         super().__init__()
+        if hasattr(model, "prompt_encoder"):
+            raise ValueError(
+                f"{type(model).__name__} has a prompt_encoder of its own, where this one would be; "
+                "choose LORA"
+            )
         self.rows = rows
         self.embedding = nn.Embedding(rows, width)
         for path, module in model.named_modules():
@@ -38,6 +43,11 @@ class SoftPrompt(nn.Module):
             f"a soft prompt on {type(model).__name__}: no forward there takes {self.takes}; choose "
             "a language model, or LORA"
         )
+
+    @property
+    def encoded(self) -> bool:
+        """Whether an encoder makes P: then P is no parameter."""
+        return len(list(self.children())) > 1
 
     def forward(self) -> Tensor:
         return self.embedding.weight

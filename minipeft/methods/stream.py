@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import is_linear
-from minipeft.core.modules import is_norm
+from minipeft.core.modules import is_norm, modules_by_name
 from minipeft.core.patterns import Patterns, matches
 
 
@@ -90,7 +90,7 @@ def check_shown(layers: dict[str, nn.Module], reads: dict[str, int]) -> None:
 
 def check_untrained(model: nn.Module, targets: Patterns, saved: Patterns) -> None:
     """Raise ValueError for a norm that is a target and in modules_to_save as well."""
-    for path, module in model.named_modules():
+    for path, module in modules_by_name(model).items():
         if is_norm(module) and matches(path, targets) and matches(path, saved):
             raise ValueError(
                 f"{path} is one of target_modules={targets!r} (it shows its input to the adapter) "

@@ -82,7 +82,9 @@ def test_a_pattern_that_matches_no_module(which):
     with unchanged(base), pytest.raises(ValueError) as error:
         wrap_ours(base, options)
     assert_says(error, which, "q_porj", "q_proj")
-    wrap_ours(base, options | {which: {"v_proj": 1}})  # a module, though no target: allowed
+    with unchanged(base), pytest.raises(ValueError) as error:
+        wrap_ours(base, options | {which: {"v_proj": 1}})  # a module, though no target
+    assert_says(error, which, "v_proj", "no target", "q_proj")
 
 
 def test_rank_larger_than_the_layer():
