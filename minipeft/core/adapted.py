@@ -11,6 +11,7 @@ from minipeft.core.linear import (
     requantized,
     with_weight,
 )
+from minipeft.core.sharded import copy_into, is_spread, whole_copy
 
 
 class AdaptedLinear(nn.Module):
@@ -70,11 +71,12 @@ class AdaptedLinear(nn.Module):
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
-        exact, bias = self.merged_tensors()
+        source = whole_copy(self) if is_spread(self) else self
+        exact, bias = source.merged_tensors()
         if bias is not None:
             bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
         holding = requantized if requantize and is_4bit(self.base_layer) else with_weight
-        twin = holding(self.base_layer, exact, self.bias if bias is None else bias)
+        twin = holding(source.base_layer, exact, source.bias if bias is None else bias)
         self.unmerged_layer, self.base_layer = (self.base_layer,), twin
         return (dense_weight(twin) - exact).abs().max().item()
 
@@ -94,5 +96,10 @@ class AdaptedLinear(nn.Module):
         (own,), self.unmerged_layer = self.unmerged_layer, ()
         if is_4bit(own):
             return self.base_layer
+        if is_spread(own):  # FSDP2 goes on to hold these very tensors
+            copy_into(own.weight.detach(), self.base_layer.weight)
+            if own.bias is not None:
+                copy_into(own.bias.detach(), self.base_layer.bias)
+            return own
         own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
         return own

@@ -1,6 +1,7 @@
 """What counts as a linear layer, and its weight as (out, in) whatever the layer's own layout."""
 
 import copy
+import math
 import sys
 
 import torch
@@ -70,6 +71,12 @@ def shape_of(layer: nn.Module) -> tuple[int, int]:
     if is_4bit(layer):
         return layer.out_features, layer.in_features
     return tuple(as_out_in(layer.weight, layer).shape)
+
+
+def packed_away(model: nn.Module) -> int:
+    """How many weights more a model has than its parameters have elements: 4 bits are packed."""
+    layers = {id(layer): layer for layer in model.modules() if is_4bit(layer)}.values()
+    return sum(math.prod(shape_of(layer)) - layer.weight.numel() for layer in layers)
 
 
 class CastLinear(nn.Linear):

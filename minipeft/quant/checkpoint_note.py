@@ -23,9 +23,7 @@ def note_quantization(model: nn.Module) -> None:
     layers = [module for module in model.modules() if is_4bit(module)]
     ours = [layer for layer in layers if isinstance(layer, Linear4bit)]
     dense = [
-        path
-        for path, module in model.named_modules()
-        if is_linear(module) and not is_4bit(module)
+        path for path, module in model.named_modules() if is_linear(module) and not is_4bit(module)
     ]
     note = getattr(config, "quantization_config", None)
     if not layers and note is not None:

@@ -17,7 +17,14 @@ import torch
 from torch import nn
 
 from minipeft.core.errors import check_list, nearest
-from minipeft.core.linear import CastLinear, dense_weight, is_4bit, is_conv1d, is_linear, with_weight
+from minipeft.core.linear import (
+    CastLinear,
+    dense_weight,
+    is_4bit,
+    is_conv1d,
+    is_linear,
+    with_weight,
+)
 from minipeft.core.modules import has_hooks, weights_read_by
 from minipeft.core.patterns import is_below, matches
 from minipeft.core.replacements import places, tied_to
@@ -50,9 +57,10 @@ def quantize_model(
     The others: as in Linear4bit.
 
     Three kinds of layers always stay dense: those that the model's class wants in 32 bits
-    (`_keep_in_fp32_modules`), those whose `weight` other code reads (T5's wo, nn.MultiheadAttention),
-    and subclasses of nn.Linear with a forward of their own. A model of transformers notes in its
-    config what it holds, so that its `save_pretrained` writes a folder that transformers opens.
+    (`_keep_in_fp32_modules`), those whose `weight` other code reads (T5's wo, out_proj of
+    nn.MultiheadAttention), and subclasses of nn.Linear with a forward of their own. A model of
+    transformers notes in its config what it holds, so that its `save_pretrained` writes a folder
+    that transformers opens.
 
     Raises TypeError for what is no model, ValueError for a name that matches nothing, an adapted
     model, a tied layer, an option or weight that can't be quantized; the model is then as it was.
@@ -134,14 +142,12 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
 
 
 def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> list[str]:
-    """The modules to leave alone: those in `skip`, the head, and what its class keeps in 32 bits."""
-    model, names = modules[""], list(skip or [])
-    if names:
-        head = getattr(model, "get_output_embeddings", lambda: None)()
-        names += [HEAD] if head is not None else HEADS.get("SEQ_CLS", []) + HEADS["QUESTION_ANS"]
-    kept = [path for path in modules if matches(path, names)]
-    if names and head is not None:
-        kept += [path for path, module in modules.items() if module is head]
+    """What to leave alone: modules in `skip`, the head, those that a class keeps in 32 bits."""
+    kept = [path for path in modules if matches(path, list(skip or []))]
+    if skip:
+        head = getattr(modules[""], "get_output_embeddings", lambda: None)()
+        heads = [name for names in HEADS.values() for name in names] if head is None else [HEAD]
+        kept += [path for path in modules if matches(path, heads) or modules[path] is head]
     for place, module in modules.items():
         for option in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"):
             wanted = list(getattr(module, option, None) or [])
