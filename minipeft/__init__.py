@@ -5,6 +5,8 @@ An optimizer's groups    create_loraplus_optimizer (LoRA+)
 Selective                BitFitConfig PartialConfig DiffPruningConfig prune
 Soft prompts             PromptTuningConfig PromptEncoderConfig PrefixTuningConfig
 Attach, switch, merge    get_peft_model, PeftModel
+An adapter's tensors     get_peft_model_state_dict set_peft_model_state_dict load_peft_weights
+Names that scripts use   TaskType PeftType PeftConfig
 One adapted layer        AdaptedLinear
 Four bits                quantize_model prepare_model_for_kbit_training Linear4bit PagedAdamW
 One weight in NF4        quantize_nf4 dequantize_nf4 NF4Tensor
@@ -33,6 +35,13 @@ from minipeft.methods.vera import VeraConfig
 from minipeft.model import PeftModel, get_peft_model
 from minipeft.quant import Linear4bit, NF4Tensor, PagedAdamW, dequantize_nf4, quantize_nf4
 from minipeft.quant.model import prepare_model_for_kbit_training, quantize_model
+from minipeft.script import (
+    PeftType,
+    TaskType,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
 
 # Found when first asked for, so that `import minipeft` stays quick.
 LATER = {
@@ -60,21 +69,26 @@ __all__ = [
     "PartialConfig",
     "PeftConfig",
     "PeftModel",
+    "PeftType",
     "PrefixTuningConfig",
     "PromptEncoderConfig",
     "PromptTuningConfig",
+    "TaskType",
     "Tuner",
     "VeraConfig",
     "count_parameters",
     "create_loraplus_optimizer",
     "dequantize_nf4",
     "get_peft_model",
+    "get_peft_model_state_dict",
     "inspect_adapter",
+    "load_peft_weights",
     "memory_budget",
     "prepare_model_for_kbit_training",
     "prune",
     "quantize_model",
     "quantize_nf4",
+    "set_peft_model_state_dict",
 ]
 
 

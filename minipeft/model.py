@@ -6,6 +6,7 @@ Add, switch, disable, mix, merge, count, save and load; the names are those of H
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,28 +17,42 @@ from minipeft.core.adapter import Adapter
 from minipeft.core.checkpointing import give_input_gradients
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
-from minipeft.core.files import check_name, read_adapter, save_adapters
+from minipeft.core.files import check_name, read_adapter, read_tensors, save_adapters
+from minipeft.core.linear import packed_away
+from minipeft.core.sharded import place_of, whole
+from minipeft.hugging_face import (
+    BaseModel,
+    LoadResult,
+    check_keywords,
+    check_present,
+    enter_trainer,
+)
+from minipeft.quant.checkpoint_note import note_quantization
 from minipeft.several.mixed import BASE, Mixture
 from minipeft.several.state import PREFIX, active_in, load_adapters, state_of_adapters
 from minipeft.several.weighted import weighted_sum
 
 
 def get_peft_model(
-    model: nn.Module, peft_config: PeftConfig, adapter_name: str = "default"
+    model: nn.Module, peft_config: PeftConfig, adapter_name: str = "default", **options: Any
 ) -> "PeftModel":
     """Freeze `model` and attach a new adapter to it. Named and used as in Hugging Face peft.
 
+    options: more keywords of peft's; see minipeft/hugging_face.py for those that change nothing.
     Raises TypeError or ValueError for what doesn't fit; the model is then as it was.
     """
+    check_keywords("get_peft_model", options, base=model)
     return PeftModel(model, peft_config, adapter_name)
 
 
 class PeftModel(nn.Module):
     """The base, adapted in place, and its adapters.
 
-    base_model: the user's own model; unknown attributes are looked up there.
+    base_model: the user's own model; unknown attributes are looked up there, but not names that
+        peft's class has and this one hasn't. `base_model.model` is the user's model as well.
     adapters: each by name; `parameters()` holds the base's and those of the active one.
-    active_adapter: the name of the active one. tensors: of a file, in place of a fresh start.
+    active_adapter: the name of the active one, None once the last one was deleted.
+    tensors: of a file, in place of a fresh start.
     """
 
     _mixture: Mixture | None = None  # of the adapters last mixed
@@ -76,16 +91,32 @@ class PeftModel(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            if name in ("base_model", "adapters"):  # not made yet: while unpickling
+            if name == "adapters" or "_modules" not in vars(self):  # not made yet: while unpickling
                 raise
-            return getattr(self.base_model, name)
+            enter_trainer(PeftModel)
+            check_present(name, self.get_base_model())
+            return getattr(self.get_base_model(), name)
+
+    @property
+    def base_model(self) -> nn.Module:
+        return BaseModel(self.get_base_model())
 
     def get_base_model(self) -> nn.Module:
-        return self.base_model
+        return self._modules["base_model"]
 
     @property
     def peft_config(self) -> dict[str, PeftConfig]:
         return {name: adapter.config for name, adapter in self.adapters.items()}
+
+    @property
+    def active_adapters(self) -> list[str]:
+        """The active adapter's name in a list, as in peft; an empty one where none is left."""
+        return [] if self.active_adapter is None else [self.active_adapter]
+
+    @property
+    def active_peft_config(self) -> PeftConfig:
+        """The active adapter's config."""
+        return self._adapter(self.active_adapter).config
 
     def add_adapter(
         self,
@@ -100,7 +131,7 @@ class PeftModel(nn.Module):
         with (
             self.disable_adapter()
         ):  # copies are made of the base's modules, not of another adapter's
-            adapter = Adapter(self.base_model, peft_config, tensors)
+            adapter = Adapter(self.get_base_model(), peft_config, tensors)
         self.adapters[adapter_name] = adapter
 
     def set_adapter(self, adapter_name: str) -> None:
@@ -108,30 +139,47 @@ class PeftModel(nn.Module):
 
         Raises ValueError for an unknown name. A merged adapter is unmerged first, with a warning.
         """
-        adapter = self._adapter(adapter_name)
+        self._adapter(adapter_name)
         if self.merged:
             warnings.warn("the adapter in force is merged: unmerging it first", stacklevel=2)
             self.unmerge_adapter()
+        self._put_in_force(adapter_name)
+
+    def _put_in_force(self, adapter_name: str | None) -> None:
+        """Attach this adapter in place of the active one; None leaves the bare base."""
         if self.attached:  # not while it is disabled: then this is for later
-            self._active.detach()
-            adapter.attach()
+            if self._active is not None:
+                self._active.detach()
+            if adapter_name is not None:
+                self.adapters[adapter_name].attach()
         self.active_adapter = adapter_name
 
     def delete_adapter(self, adapter_name: str) -> None:
-        """Forget an adapter that isn't in force. Raises ValueError otherwise."""
-        self._adapter(adapter_name)
-        if adapter_name == self.active_adapter:
-            others = [name for name in self.adapters if name != adapter_name]
-            other = ", ".join(others) or "there is none: unload() takes it off"
-            raise ValueError(
-                f"adapter {adapter_name!r} is in force; first set_adapter to ({other})"
+        """Forget an adapter. After the active one the first of the others is active, as in peft.
+
+        After the last one the model is the base, until set_adapter. Raises ValueError for an
+        unknown name, RuntimeError for an adapter that is merged.
+        """
+        if self._adapter(adapter_name).merged:
+            raise RuntimeError(
+                f"adapter {adapter_name!r} is merged: unmerge_adapter() first, or keep W' by "
+                "merge_and_unload()"
             )
+        if adapter_name == self.active_adapter:
+            other = next((name for name in self.adapters if name != adapter_name), None)
+            if other is not None:
+                warnings.warn(
+                    f"Adapter {adapter_name} was active which is now deleted. Setting active "
+                    f"adapter to {other}.",
+                    stacklevel=2,
+                )
+            self._put_in_force(other)
         del self.adapters[adapter_name]
 
     @contextmanager
     def disable_adapter(self) -> Iterator[None]:
         """Within the block the model is the base, bit for bit. Blocks may be nested."""
-        if not self.attached:
+        if not self.attached or self._active is None:
             yield
             return
         self._active.detach()  # a merged layer keeps W' and W0 meanwhile: the base's own holds W0
@@ -149,12 +197,12 @@ class PeftModel(nn.Module):
         return self.adapters[name]
 
     @property
-    def _active(self) -> Adapter:
-        return self.adapters[self.active_adapter]
+    def _active(self) -> Adapter | None:
+        return None if self.active_adapter is None else self.adapters[self.active_adapter]
 
     @property
     def merged(self) -> bool:
-        return self._active.merged
+        return self._active is not None and self._active.merged
 
     def forward(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The adapted model; sample i through its own adapter where `adapter_names` is given.
@@ -162,7 +210,7 @@ class PeftModel(nn.Module):
         A `loss` that the model itself works out is what to minimize: with the method's penalty.
         """
         with self.mixed(adapter_names):
-            answer = self.base_model(*inputs, **options)
+            answer = self.get_base_model()(*inputs, **options)
         if isinstance(getattr(answer, "loss", None), Tensor) and self.attached:
             answer.loss = answer.loss + self.penalty()
         return answer
@@ -170,7 +218,7 @@ class PeftModel(nn.Module):
     def generate(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The base's own generate, with the adapter in force or one for each sample."""
         with self.mixed(adapter_names):
-            return self.base_model.generate(*inputs, **options)
+            return self.get_base_model().generate(*inputs, **options)
 
     @contextmanager
     def mixed(self, adapter_names: list[str] | None) -> Iterator[None]:
@@ -182,7 +230,7 @@ class PeftModel(nn.Module):
         if adapter_names is None:
             yield
             return
-        if self.base_model.training or self.merged or not self.attached:
+        if self.get_base_model().training or self.merged or not self.attached:
             raise RuntimeError(
                 "adapter_names is for eval() mode with the adapters attached and none merged"
             )
@@ -204,11 +252,12 @@ class PeftModel(nn.Module):
 
         For a loss of your own; in the `loss` that a model gives back it is already.
         """
-        return self._active.penalty()
+        return 0.0 if self._active is None else self._active.penalty()
 
     def update_and_allocate(self, global_step: int) -> None:
         """What the method does after each optimizer step, counted from 1: it may move ranks."""
-        self._active.config.after_step(self._active.tuners, global_step)
+        active = self._adapter(self.active_adapter)
+        active.config.after_step(active.tuners, global_step)
 
     def merge_adapter(self, safe_merge: bool = False, requantize: bool = False) -> dict[str, float]:
         """Put W' in place of W0 in every adapted layer, W0 being kept aside for `unmerge_adapter`.
@@ -219,7 +268,7 @@ class PeftModel(nn.Module):
         `safe_merge` ValueError for a W' with NaN or inf; nothing has changed then.
         """
         name = repr(self.active_adapter)
-        if not self.attached:
+        if not self.attached or self._active is None:
             raise RuntimeError(
                 f"adapter {name} is not attached: it is disabled, or unload() or "
                 "merge_and_unload() took it off; get_peft_model() attaches a new one"
@@ -246,13 +295,14 @@ class PeftModel(nn.Module):
         if not self.merged:
             self.merge_adapter(safe_merge, requantize)
         self._active.finalize_merge()
+        note_quantization(self.get_base_model())
         return self._released()
 
     def unload(self) -> nn.Module:
         """Take the adapter off and give the untouched base back."""
         if self.merged:
             self.unmerge_adapter()
-        if self.attached:
+        if self.attached and self._active is not None:
             self._active.detach()
         return self._released()
 
@@ -260,9 +310,9 @@ class PeftModel(nn.Module):
         self.attached, self._unloaded = False, True
         for hook in self._input_hooks:
             hook.remove()
-        for name, parameter in self.base_model.named_parameters():
+        for name, parameter in self.get_base_model().named_parameters():
             parameter.requires_grad_(name in self._trained_before)
-        return self.base_model
+        return self.get_base_model()
 
     def _out_of_tree(self) -> dict[str, Adapter]:
         """The adapters whose tensors the model's tree doesn't hold just now."""
@@ -308,37 +358,110 @@ class PeftModel(nn.Module):
     def save_pretrained(
         self,
         save_directory: str | Path,
+        safe_serialization: bool = True,
         selected_adapters: list[str] | None = None,
+        is_main_process: bool = True,
         path_initial_model_for_weight_conversion: str | Path | None = None,
+        state_dict: dict[str, Tensor] | None = None,
+        **options: Any,
     ) -> None:
         """Write adapters in peft's layout: "default" into the folder, others into subfolders.
 
+        is_main_process: False writes nothing, for all processes but one of several; tensors that
+            FSDP2 spread over processes are put together again, so all of them must call.
         path_initial_model_for_weight_conversion: not None writes what is added to the base as A
         and B. An adapter that starts from the base's singular vectors then has twice its rank.
         peft reads where it started from the folder of this name; here nothing is read.
+        state_dict: the model's own, to take the values from in place of the model's present ones.
+        options: more keywords of peft's, which change nothing.
 
         Raises ValueError for an unknown name, OSError where writing fails (old files stay whole).
         """
+        options["safe_serialization"] = safe_serialization
+        check_keywords("save_pretrained", options)
         names = list(self.adapters) if selected_adapters is None else selected_adapters
         adapters = {name: self._adapter(name) for name in names}
         if path_initial_model_for_weight_conversion is not None:
             with self.disable_adapter():
                 adapters = {
-                    name: Adapter(self.base_model, *weighted_sum({name: adapter}, [1.0], "cat"))
+                    name: Adapter(
+                        self.get_base_model(), *weighted_sum({name: adapter}, [1.0], "cat")
+                    )
                     for name, adapter in adapters.items()
                 }
-        save_adapters(adapters, save_directory)
+        tensors = {
+            name: self.file_tensors(name, state_dict)
+            if adapter is self.adapters.get(name)
+            else adapter.state_dict()
+            for name, adapter in adapters.items()
+        }
+        if is_main_process:
+            save_adapters(adapters, save_directory, tensors)
+
+    def file_tensors(
+        self, adapter_name: str, state_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """What an adapter's file holds, whole; the values from the model's `state_dict` if given.
+
+        Raises ValueError for an unknown name, or a state_dict that lacks a tensor of the adapter.
+        """
+        tensors = self._adapter(adapter_name).state_dict()
+        if state_dict is not None:
+            places = {place_of(tensor): name for name, tensor in self.state_dict().items()}
+            for name, tensor in tensors.items():
+                own = places.get(place_of(tensor), name)
+                if own not in state_dict:
+                    raise ValueError(f"state_dict lacks {own!r}; {nearest(own, state_dict)}")
+                tensors[name] = state_dict[own]
+        return {name: whole(tensor) for name, tensor in tensors.items()}
+
+    def load_tensors(self, adapter_name: str, tensors: dict[str, Tensor]) -> None:
+        """Copy what a file holds into an adapter. Raises ValueError unless all of it fits."""
+        if self._adapter(adapter_name).merged:
+            raise RuntimeError(f"adapter {adapter_name!r} is merged: unmerge_adapter() first")
+        self.adapters[adapter_name].load_state_dict(tensors)
 
     def load_adapter(
-        self, model_id: str | Path, adapter_name: str, is_trainable: bool = False
-    ) -> None:
+        self,
+        model_id: str | Path,
+        adapter_name: str,
+        is_trainable: bool = False,
+        **options: Any,
+    ) -> LoadResult:
         """Read a folder as one more adapter, frozen unless `is_trainable`; it isn't put in force.
+
+        An adapter of this name is replaced by the file's; in place where both compute the same, so
+        that its optimizer can go on. subfolder: of the folder. options: more keywords of peft's,
+        which change nothing.
 
         Raises FileNotFoundError and ValueError as core/files.py says; the model is then as it was.
         """
-        self.add_adapter(adapter_name, *read_adapter(model_id, is_trainable))
+        base = self.get_base_model()
+        check_keywords("load_adapter", options, ["subfolder"], base)
+        config, tensors = read_adapter(Path(model_id, options.get("subfolder") or ""), is_trainable)
+        if adapter_name in self.adapters:
+            self._replace(adapter_name, config, tensors)
+        else:
+            self.add_adapter(adapter_name, config, tensors)
         if not is_trainable:
             self.eval()  # as peft: no dropout in an adapter that is only used
+        return LoadResult([], [])
+
+    def _replace(self, name: str, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
+        """Give an adapter what a file holds. Raises as `load_tensors`."""
+        old = self.adapters[name]
+        config = replace(config, inference_mode=old.config.inference_mode)
+        with self.disable_adapter():
+            new = Adapter(self.get_base_model(), config, tensors)
+        if old.merged or old.computes_as(new):
+            self.load_tensors(name, tensors)
+            return
+        active = self.active_adapter
+        if name == active:
+            self._put_in_force(None)
+        self.adapters[name] = new
+        if name == active:
+            self._put_in_force(name)
 
     @classmethod
     def from_pretrained(
@@ -347,18 +470,29 @@ class PeftModel(nn.Module):
         model_id: str | Path,
         adapter_name: str = "default",
         is_trainable: bool = False,
+        config: PeftConfig | None = None,
+        **options: Any,
     ) -> Self:
-        """A base with the adapter of a folder in force. Raises as `load_adapter`."""
-        config, tensors = read_adapter(model_id, is_trainable)
+        """A base with the adapter of a folder in force. Raises as `load_adapter`.
+
+        config: in place of the one in the folder.
+        """
+        check_keywords("from_pretrained", options, ["subfolder"], model)
+        folder = Path(model_id, options.get("subfolder") or "")
+        if config is None:
+            config, tensors = read_adapter(folder, is_trainable)
+        else:
+            config, tensors = replace(config, inference_mode=not is_trainable), read_tensors(folder)
         peft_model = cls(model, config, adapter_name, tensors)
         return peft_model if is_trainable else peft_model.eval()
 
     def get_nb_trainable_parameters(self) -> tuple[int, int]:
         """(trained, all), where all is base + adapter in force, as peft counts one."""
-        trained, added = self._active.count()
+        trained, added = (0, 0) if self._active is None else self._active.count()
         with self.disable_adapter():
-            base = sum(parameter.numel() for parameter in self.base_model.parameters())
-        return trained, base + added
+            base = self.get_base_model()
+            counted = sum(parameter.numel() for parameter in base.parameters())
+        return trained, counted + packed_away(base) + added
 
     def print_trainable_parameters(self) -> None:
         """Print peft's line: trainable params, all params, and their ratio in percent."""

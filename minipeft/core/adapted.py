@@ -18,6 +18,7 @@ from minipeft.core.linear import (
     requantized,
     with_weight,
 )
+from minipeft.core.sharded import copy_into, is_spread, whole_copy
 
 
 class AdaptedLinear(nn.Module):
@@ -116,12 +117,14 @@ class AdaptedLinear(nn.Module):
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
-        exact, bias = self.merged_tensors()
-        check_affine(self.base_layer)
+        source = whole_copy(self) if is_spread(self) else self
+        exact, bias = source.merged_tensors()
+        check_affine(source.base_layer)
         if bias is not None:
             bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
         holding = requantized if requantize and is_4bit(self.base_layer) else with_weight
-        twin = holding(self.base_layer, exact, self.base_layer.bias if bias is None else bias)
+        own = source.base_layer
+        twin = holding(own, exact, own.bias if bias is None else bias)
         return twin, (dense_weight(twin) - exact).abs().max().item()
 
     def put_twin(self, twin: nn.Module) -> None:
@@ -152,7 +155,9 @@ class AdaptedLinear(nn.Module):
 
     def _load_from_state_dict(self, *args: Any) -> None:
         if self.merged:
-            raise RuntimeError("merged: W' would not change; unmerge_adapter() comes before loading")
+            raise RuntimeError(
+                "merged: W' would not change; unmerge_adapter() comes before loading"
+            )
         super()._load_from_state_dict(*args)
 
     def unmerge(self) -> None:
@@ -171,6 +176,11 @@ class AdaptedLinear(nn.Module):
         (own,), self.unmerged_layer = self.unmerged_layer, ()
         if is_4bit(own):
             return self.base_layer
+        if is_spread(own):  # FSDP2 goes on to hold these very tensors
+            copy_into(own.weight.detach(), self.base_layer.weight)
+            if own.bias is not None:
+                copy_into(own.bias.detach(), self.base_layer.bias)
+            return own
         own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
         return own
 

@@ -24,6 +24,7 @@ from minipeft.core.replacements import (
     tied_to,
     trained_parameters,
 )
+from minipeft.core.sharded import copy_into
 from minipeft.core.targets import (
     check_all_used,
     check_head,
@@ -255,7 +256,20 @@ class Adapter:
                 "encoder made, which can't be put back; open it with load_adapter"
             )
         for name, tensor in tensors.items():
-            own[name].copy_(tensor)
+            copy_into(own[name], tensor)
+
+    def computes_as(self, other: "Adapter") -> bool:
+        """Whether the other adapter computes the same from the same tensors, which fit both."""
+
+        def form(adapter: Adapter) -> tuple:
+            shapes = {name: tensor.shape for name, tensor in adapter.state_dict().items()}
+            return shapes, {path: (type(t), numbers(t)) for path, t in adapter.tuners.items()}
+
+        def numbers(tuner: Tuner) -> dict[str, object]:
+            plain = {name: v for name, v in vars(tuner).items() if isinstance(v, int | float | str)}
+            return plain | {"training": None}  # the mode is the model's
+
+        return form(self) == form(other)
 
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
         """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
+from minipeft.core.disk import atomic_write, read_json
 from minipeft.core.errors import check_choice, check_list, check_regex, nearest
 
 # Every method by its `peft_type`: a config class enters itself when it is defined.
@@ -23,8 +25,15 @@ OTHER_NAMES = {
     "targets": ("target_modules",),
     "modules": ("target_modules",),
 }
-# Written by Hugging Face peft beside the options of a method. They change no number.
-NOTES_OF_PEFT = {"auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"}
+CONFIG = "adapter_config.json"
+
+# Written by Hugging Face peft beside the options of a method. They change no number of an adapter
+# that is trained: the first line is notes, the rest says how training starts or saves memory.
+NOTES_OF_PEFT = {
+    *("auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"),
+    *("corda_config", "eva_config", "loftq_config", "lora_ga_config", "runtime_config"),
+    *("tokenizer_kwargs", "velora_config"),
+}
 
 # What a base does, as peft's TaskType says it. A misspelt one would leave a new head frozen.
 TASK_TYPES = [
@@ -59,6 +68,8 @@ class PeftConfig:
     peft_type: ClassVar[str]  # the method's name in adapter_config.json
     file_prefix: ClassVar[str] = "base_model."  # of what is trained inside the base
     not_in_files: ClassVar[tuple[str, ...]] = ()  # options that peft's class doesn't know
+    # By option, the values in files that only say how training starts: read as the default.
+    starts: ClassVar[dict[str, tuple]] = {}
 
     def __post_init__(self) -> None:
         if self.task_type is not None and self.task_type not in TASK_TYPES:
@@ -92,18 +103,41 @@ class PeftConfig:
                 raise TypeError(f"{cls.__name__} has no option {name!r}; {hint}")
         return super().__new__(cls)
 
-    def to_json(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """The options by name, `peft_type` among them, as peft's files have them."""
+        fields = dataclasses.asdict(self) | {"peft_type": self.peft_type}
+        return {name: value for name, value in fields.items() if name not in self.not_in_files}
+
+    def to_json(self, **changes: Any) -> str:
         """The text of `adapter_config.json`: sorted keys, indent 2, sets as sorted lists."""
-        fields = dataclasses.asdict(self) | {"peft_type": self.peft_type, "inference_mode": True}
-        fields = {name: value for name, value in fields.items() if name not in self.not_in_files}
+        fields = self.to_dict() | changes
         return json.dumps(fields, indent=2, sort_keys=True, default=sorted) + "\n"
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Write `adapter_config.json` alone. Raises OSError, the old file then being whole."""
+        atomic_write(Path(save_directory) / CONFIG, self.to_json().encode())
+
+    @classmethod
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path, subfolder: str | None = None, **options: Any
+    ) -> "PeftConfig":
+        """The config in an adapter folder, as the class of its method; see `read_config`.
+
+        options: peft's others say how to fetch it; here it lies in a folder. Those of the config
+        itself can't be given, in peft neither: set them afterwards.
+        """
+        for name in options:
+            if name in {field.name for field in dataclasses.fields(cls)}:
+                raise TypeError(f"from_pretrained({name}=...): set config.{name} afterwards")
+        return read_config(Path(pretrained_model_name_or_path, subfolder or ""))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "PeftConfig":
         """A config from the fields of a file.
 
         An option that this class doesn't have is passed over where it is off (None, False, empty)
-        and refused where it is on: leaving it out would give other numbers without a word.
+        or only matters in training, and refused where it is on: leaving it out would give other
+        numbers without a word.
         """
         known = {option.name for option in dataclasses.fields(cls)}
         for name, value in fields.items():
@@ -112,7 +146,13 @@ class PeftConfig:
                     f"adapter_config.json asks for {name}={value!r}, which {cls.__name__} "
                     f"doesn't have; {nearest(name, known)}"
                 )
-        return cls(**{name: value for name, value in fields.items() if name in known})
+        return cls(
+            **{
+                name: value
+                for name, value in fields.items()
+                if name in known and value not in cls.starts.get(name, ())
+            }
+        )
 
     def with_model_defaults(self, model: nn.Module) -> Self:
         """This config with what only the model knows. Raises ValueError where they don't fit."""
@@ -149,12 +189,35 @@ class PeftConfig:
         """What the method does after each optimizer step, such as moving its ranks about."""
 
 
+def read_config(folder: str | Path, **changes: Any) -> PeftConfig:
+    """The config of an adapter folder, as the class of its method; `changes` override its fields.
+
+    Raises FileNotFoundError where there is none (and names the adapters one level down), and
+    ValueError where it is not JSON or of a method that isn't known here.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        below = [
+            str(found.parent.relative_to(folder)) for found in Path(folder).glob(f"*/{CONFIG}")
+        ]
+        hint = (
+            f"adapters in subfolders: {', '.join(sorted(below))}" if below else "no adapter there"
+        )
+        raise FileNotFoundError(f"{path} is missing; {hint}")
+    fields = read_json(path)
+    method = fields.get("peft_type")
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"{path}: peft_type={method!r} is not known; {nearest(method, METHODS)}")
+    return METHODS[method].from_dict(fields | changes)
+
+
 @dataclass
 class LayerConfig(PeftConfig):
     """What the methods that sit on linear layers share: which layers, and what is trained beside.
 
     target_modules: a list of names (each matches a module's whole dotted name or its end after a
-        dot), one string (a regular expression for the whole name), or "all-linear".
+        dot), one string (a regular expression for the whole name), or "all-linear". None takes
+        those that peft takes in the model's family (methods/families.py).
     exclude_modules: the same forms; what matches is left alone.
     layers_to_transform: only these layer numbers; layers_pattern: the name of the list of layers.
     bias: "none", "<method>_only" (the targets' biases too; in lower case) or "all" (every bias
@@ -174,6 +237,7 @@ class LayerConfig(PeftConfig):
     file_prefix: ClassVar[str] = "base_model.model."
     needs_targets: ClassVar[bool] = True
     patterns: ClassVar[tuple[str, ...]] = ()  # options of the form {name or regex: value}
+    families: ClassVar[dict[str, tuple[str, ...]]] = {}  # target_modules by the base's model_type
 
     @property
     def own_bias(self) -> str:
@@ -198,6 +262,13 @@ class LayerConfig(PeftConfig):
                 f"the numbers into the expression target_modules={self.target_modules!r} itself"
             )
         check_choice("bias", self.bias, ["none", "all", self.own_bias])
+
+    def with_model_defaults(self, model: nn.Module) -> Self:
+        """With the family's usual modules where none are named, as in peft."""
+        family = getattr(getattr(model, "config", None), "model_type", None)
+        if self.target_modules is None and family in self.families:
+            return dataclasses.replace(self, target_modules=list(self.families[family]))
+        return self
 
     def trains(self, path: str, module: nn.Module, name: str, targeted: bool) -> bool:
         """The biases that `bias` asks for; in_proj_bias of nn.MultiheadAttention is one, too."""

@@ -7,7 +7,6 @@ the folder itself, any other in a subfolder of its name.
 """
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -15,11 +14,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from minipeft.core.adapter import Adapter
-from minipeft.core.config import METHODS, PeftConfig
-from minipeft.core.disk import atomic_write_all, read_json
-from minipeft.core.errors import nearest
+from minipeft.core.config import CONFIG, PeftConfig, read_config
+from minipeft.core.disk import atomic_write_all
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
 # bias before training, and the trained one a second time. Nothing reads them. A base's own module
 # of such a name has no second key without it.
@@ -35,7 +33,11 @@ def check_name(name: object) -> None:
         )
 
 
-def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
+def save_adapters(
+    adapters: dict[str, Adapter],
+    folder: str | Path,
+    tensors_by_adapter: dict[str, dict[str, Tensor]],
+) -> None:
     """Write each adapter's two files.
 
     Raises OSError, and ValueError for offloaded tensors; the old files are whole then.
@@ -43,7 +45,7 @@ def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
     files: dict[Path, bytes] = {}
     for name, adapter in adapters.items():
         place = Path(folder) if name == "default" else Path(folder) / name
-        held = adapter.state_dict()
+        held = tensors_by_adapter[name]
         if offloaded := [key for key, tensor in held.items() if tensor.is_meta]:
             raise ValueError(
                 f"{offloaded[0]} of adapter {name!r} is on the device 'meta' (offloaded, or never "
@@ -54,7 +56,7 @@ def save_adapters(adapters: dict[str, Adapter], folder: str | Path) -> None:
             for key, tensor in held.items()
         }
         files[place / WEIGHTS] = safetensors.torch.save(tensors, metadata={"format": "pt"})
-        files[place / CONFIG] = adapter.config.to_json().encode()
+        files[place / CONFIG] = adapter.config.to_json(inference_mode=True).encode()
     atomic_write_all(files)
 
 
@@ -65,30 +67,7 @@ def read_adapter(
 
     Raises as `read_config` and `read_tensors` do.
     """
-    config = replace(read_config(folder), inference_mode=not is_trainable)
-    return config, read_tensors(folder)
-
-
-def read_config(folder: str | Path) -> PeftConfig:
-    """The config of an adapter folder, as the class of its method.
-
-    Raises FileNotFoundError where there is none (and names the adapters one level down), and
-    ValueError where it is not JSON or of a method that isn't known here.
-    """
-    path = Path(folder) / CONFIG
-    if not path.is_file():
-        below = [
-            str(found.parent.relative_to(folder)) for found in Path(folder).glob(f"*/{CONFIG}")
-        ]
-        hint = (
-            f"adapters in subfolders: {', '.join(sorted(below))}" if below else "no adapter there"
-        )
-        raise FileNotFoundError(f"{path} is missing; {hint}")
-    fields = read_json(path)
-    method = fields.get("peft_type")
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"{path}: peft_type={method!r} is not known; {nearest(method, METHODS)}")
-    return METHODS[method].from_dict(fields)
+    return read_config(folder, inference_mode=not is_trainable), read_tensors(folder)
 
 
 def read_tensors(folder: str | Path) -> dict[str, Tensor]:

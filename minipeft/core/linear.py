@@ -1,6 +1,7 @@
 """What counts as a linear layer, and its weight as (out, in) whatever the layer's own layout."""
 
 import copy
+import math
 import sys
 
 import torch
@@ -100,6 +101,12 @@ def check_affine(layer: nn.Module) -> None:
             f"{type(layer).__name__} is more than W x + b (it has a forward of its own), so no W' "
             "does what the adapter does; keep it unmerged"
         )
+
+
+def packed_away(model: nn.Module) -> int:
+    """How many weights more a model has than its parameters have elements: 4 bits are packed."""
+    layers = {id(layer): layer for layer in model.modules() if is_4bit(layer)}.values()
+    return sum(math.prod(shape_of(layer)) - layer.weight.numel() for layer in layers)
 
 
 class CastLinear(nn.Linear):

@@ -17,6 +17,7 @@ from minipeft.core.config import LayerConfig
 from minipeft.core.errors import check_choice, check_dropout, check_number, check_whole
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.methods import fast
+from minipeft.methods.families import ADALORA
 from minipeft.methods.rank_allocation import (
     Triplets,
     check_rank_pattern,
@@ -62,30 +63,39 @@ class AdaLoraConfig(LayerConfig):
 
     peft_type: ClassVar[str] = "ADALORA"
     own_bias: ClassVar[str] = "lora_only"  # as in peft
+    families: ClassVar[dict[str, tuple[str, ...]]] = ADALORA
+    starts: ClassVar[dict[str, tuple]] = {"init_lora_weights": ("eva", "mica", "orthogonal")}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("target_r", "init_r", "deltaT", "total_step"):
+        check_whole("init_r", self.init_r, 1)
+        check_number("lora_alpha", self.lora_alpha)
+        if self.lora_alpha <= 0:  # peft takes it for the rank: another one in a file
+            raise ValueError(f"lora_alpha={self.lora_alpha!r} must be above 0, say 8")
+        check_dropout("lora_dropout", self.lora_dropout)
+        check_choice("init_lora_weights", self.init_lora_weights, [True, False])
+        check_rank_pattern(self.rank_pattern, self.init_r)
+        if not self.inference_mode:  # older files of peft have no total_step
+            self.check_schedule()
+
+    def check_schedule(self) -> None:
+        """Raise ValueError where training could not go by these options."""
+        for name in ("target_r", "deltaT", "total_step"):
             check_whole(name, getattr(self, name), 1)
         for name in ("tinit", "tfinal"):
             check_whole(name, getattr(self, name), 0)
-        for name in ("beta1", "beta2", "lora_alpha", "orth_reg_weight"):
+        for name in ("beta1", "beta2", "orth_reg_weight"):
             check_number(name, getattr(self, name))
         for name in ("beta1", "beta2"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be in (0, 1), say 0.85")
-        if self.lora_alpha <= 0:  # peft takes it for the rank: another one in a file
-            raise ValueError(f"lora_alpha={self.lora_alpha!r} must be above 0, say 8")
         if self.orth_reg_weight < 0:
             raise ValueError(f"orth_reg_weight={self.orth_reg_weight!r} is below 0; choose 0.5")
-        check_dropout("lora_dropout", self.lora_dropout)
-        check_choice("init_lora_weights", self.init_lora_weights, [True, False])
         if self.tinit >= self.total_step - self.tfinal:
             raise ValueError(
                 f"tinit={self.tinit} leaves no step for ranks to fall in: it must be below "
                 f"total_step - tfinal = {self.total_step} - {self.tfinal}"
             )
-        check_rank_pattern(self.rank_pattern, self.init_r)
 
     def checked_against(self, layers: dict[str, nn.Module]) -> Self:
         if self.r != 8:

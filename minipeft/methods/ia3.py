@@ -17,17 +17,7 @@ from minipeft.core.errors import check_choice, check_list, check_regex, nearest
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.core.patterns import matches, of_family
-
-# By the base's model_type, as in peft; the last one is the feed-forward module. (The paper scales
-# keys and values; that Qwen 2's queries are scaled in place of its keys is peft's choice.)
-FAMILIES = {
-    "llama": ("k_proj", "v_proj", "down_proj"),
-    "mistral": ("k_proj", "v_proj", "down_proj"),
-    "qwen2": ("q_proj", "v_proj", "down_proj"),
-    "gpt2": ("c_attn", "mlp.c_proj"),
-    "bert": ("key", "value", "output.dense"),
-    "roberta": ("key", "value", "output.dense"),
-}
+from minipeft.methods.families import IA3
 
 
 @dataclass
@@ -71,7 +61,7 @@ class IA3Config(LayerConfig):
         if self.target_modules is not None and self.feedforward_modules is not None:
             return self
         option = "feedforward_modules" if self.target_modules is not None else "target_modules"
-        family = of_family(model, FAMILIES, option)
+        family = of_family(model, IA3, option)
         targets = list(family) if self.target_modules is None else self.target_modules
         feedforward = self.feedforward_modules
         if feedforward is None:

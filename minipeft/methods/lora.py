@@ -19,6 +19,7 @@ from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.core.patterns import by_pattern, check_pattern, sortable
 from minipeft.methods import fast
+from minipeft.methods.families import ATTENTION
 
 
 class LoraLayer(Tuner):
@@ -113,6 +114,8 @@ class LoraConfig(LayerConfig):
 
     peft_type: ClassVar[str] = "LORA"
     patterns: ClassVar[tuple[str, ...]] = ("rank_pattern", "alpha_pattern")
+    families: ClassVar[dict[str, tuple[str, ...]]] = ATTENTION
+    starts: ClassVar[dict[str, tuple]] = {"init_lora_weights": ("eva", "mica", "orthogonal")}
 
     def __post_init__(self) -> None:
         super().__post_init__()

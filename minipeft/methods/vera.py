@@ -17,6 +17,7 @@ from minipeft.core.errors import check_choice, check_dropout, check_number, chec
 from minipeft.core.layer import Tuner
 from minipeft.core.linear import adapter_place, shape_of
 from minipeft.methods import fast
+from minipeft.methods.families import ATTENTION, QV
 
 KEYS = -(2**63), 2**64  # what torch takes as a seed: from, and less than
 
@@ -44,6 +45,7 @@ class VeraConfig(LayerConfig):
     init_weights: bool = True
 
     peft_type: ClassVar[str] = "VERA"
+    families: ClassVar[dict[str, tuple[str, ...]]] = ATTENTION | {"phi": QV}
     not_in_files: ClassVar[tuple[str, ...]] = ("exclude_modules",)
 
     def __post_init__(self) -> None:

@@ -17,13 +17,23 @@ import torch
 from torch import nn
 
 from minipeft.core.errors import check_list, nearest
-from minipeft.core.linear import dense_weight, is_4bit, is_linear, with_weight
+from minipeft.core.linear import (
+    CastLinear,
+    dense_weight,
+    is_4bit,
+    is_conv1d,
+    is_linear,
+    with_weight,
+)
+from minipeft.core.modules import has_hooks, weights_read_by
 from minipeft.core.patterns import is_below, matches
 from minipeft.core.replacements import places, tied_to
-from minipeft.core.targets import is_called
+from minipeft.core.targets import HEADS, is_called
+from minipeft.quant.checkpoint_note import note_quantization
 from minipeft.quant.linear4bit import Linear4bit
 
 HEAD = "lm_head"  # the one name in `skip` that a model needn't have
+PLAIN = (nn.Linear.forward, CastLinear.forward)  # x W^T + b and no more
 
 
 def quantize_model(
@@ -41,9 +51,16 @@ def quantize_model(
     model: any model; or the folder of a Llama-family checkpoint, whose tensors are read one at a
         time, and those that stay dense in `compute_dtype` (None: float32).
     skip: layers that stay dense, or modules that hold them, by the ends of their names as in
-        `target_modules`. What nn.MultiheadAttention reads past its layer stays dense, too.
+        `target_modules`, beside the model's head: its output embeddings, or a classifier's layer.
+        [] quantizes the head as well. (transformers leaves the head out of a list of one's own.)
     progress: True for a bar, False for none, None for one where a terminal shows it (needs tqdm).
     The others: as in Linear4bit.
+
+    Three kinds of layers always stay dense: those that the model's class wants in 32 bits
+    (`_keep_in_fp32_modules`), those whose `weight` other code reads (T5's wo, out_proj of
+    nn.MultiheadAttention), and subclasses of nn.Linear with a forward of their own. A model of
+    transformers notes in its config what it holds, so that its `save_pretrained` writes a folder
+    that transformers opens.
 
     Raises TypeError for what is no model, ValueError for a name that matches nothing, an adapted
     model, a tied layer, an option or weight that can't be quantized; the model is then as it was.
@@ -70,6 +87,7 @@ def quantize_model(
             for owner, attribute in sites[id(layer)]:
                 setattr(owner, attribute, twin)
             advance()
+    note_quantization(model)
     return model
 
 
@@ -104,21 +122,48 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
         if name != HEAD and not any(matches(path, [name]) for path in modules):
             known = {path.rpartition(".")[2] for path in modules if is_linear(modules[path])}
             raise ValueError(f"skip={name!r} matches no module; {nearest(name, known)}")
-    skipped = [path for path in modules if matches(path, list(skip or []))]
-    kept = {id(modules[path]) for path in modules if is_below(path, skipped)}
+    kept = {id(modules[path]) for path in modules if is_below(path, kept_dense(modules, skip))}
     found = {
         id(layer): path
         for path, layer in reversed(modules.items())  # a shared layer goes by its first name
-        if path and is_linear(layer) and not is_4bit(layer) and is_called(modules, path)
+        if path and is_linear(layer) and not is_4bit(layer) and is_replaceable(modules, path)
     }
     chosen = {path: modules[path] for id_, path in reversed(found.items()) if id_ not in kept}
     if not chosen:
-        raise ValueError(f"{type(model).__name__} has no dense linear layer but those in {skip=}")
+        raise ValueError(
+            f"{type(model).__name__} has no dense linear layer but its head, those in {skip=}, and "
+            "those whose weight is read past their forward"
+        )
     for path, other in tied_to(model, chosen).items():
         raise ValueError(
             f"{path} shares a parameter with {other}, which four bits would untie: name it in skip"
         )
     return list(chosen)
+
+
+def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> list[str]:
+    """What to leave alone: modules in `skip`, the head, those that a class keeps in 32 bits."""
+    kept = [path for path in modules if matches(path, list(skip or []))]
+    if skip:
+        head = getattr(modules[""], "get_output_embeddings", lambda: None)()
+        heads = [name for names in HEADS.values() for name in names] if head is None else [HEAD]
+        kept += [path for path in modules if matches(path, heads) or modules[path] is head]
+    for place, module in modules.items():
+        for option in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"):
+            wanted = list(getattr(module, option, None) or [])
+            inside = (path for path in modules if is_below(path, [place]) or not place)
+            kept += [path for path in inside if matches(path, wanted)]
+    return kept
+
+
+def is_replaceable(modules: dict[str, nn.Module], path: str) -> bool:
+    """Whether the model does no more with this layer than to call it, and it is a plain product."""
+    layer, name = modules[path], path.rpartition(".")[2]
+    parts = path.split(".")
+    owners = (modules[".".join(parts[:depth])] for depth in range(len(parts)))
+    read = any(name in weights_read_by(type(owner)) for owner in owners)
+    plain = is_conv1d(layer) or type(layer).forward in PLAIN
+    return plain and not read and is_called(modules, path)
 
 
 def check_bare(model: nn.Module, step: str) -> None:
@@ -132,7 +177,12 @@ def check_bare(model: nn.Module, step: str) -> None:
 
 
 def check_weight(path: str, layer: nn.Module, options: dict[str, Any]) -> None:
-    """Raise ValueError for a weight that can't be quantized, before any is."""
+    """Raise ValueError for a layer that can't be quantized, before any is."""
+    if has_hooks(layer) or "forward" in vars(layer):
+        raise ValueError(
+            f"{path} has hooks, or a forward that was replaced (accelerate does so), which a layer "
+            "in four bits wouldn't have: quantize_model comes first, hooks second"
+        )
     weight = dense_weight(layer)
     packed(path, with_weight(layer, weight.to("meta"), None), options)
     if not weight.is_meta and not weight.isfinite().all():
