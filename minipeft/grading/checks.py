@@ -62,7 +62,8 @@ class Checks:
                 raise KeyboardInterrupt
         verdict = judge(task, cases, answers)
         if not verdict.right:
-            raise NotYet(verdict.message)
+            right = f" Right are: {'; '.join(verdict.right_parts)}." if verdict.right_parts else ""
+            raise NotYet(verdict.message + right)
         if seed is None:  # nbgrader's own hidden tests name a seed, and have nothing to add
             points = f"{task.points:g} point" + ("s" if task.points != 1 else "")
             print(f"Right ({points}). Why this works: {verdict.message}")

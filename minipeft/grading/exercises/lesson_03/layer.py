@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from ...tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Pieces, Task
+from .asked import start_parts, start_seen
 
 SIZES = [(6, 6, 2), (8, 5, 3), (4, 9, 2)]  # (d_in, d_out, r); a square one lets wrong orders run
 
@@ -92,20 +93,6 @@ def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
     return draw_A(generator, (r, d_in)), draw_B(generator, (d_out, r))
 
 
-def start_seen(value: object) -> dict:
-    """What can be said of a random start: shapes, which one is zero, spread, bound."""
-    A, B = (np.asarray(part, dtype=np.float64) for part in value)
-    unit = 1 / math.sqrt(A.shape[1])
-    return {
-        "shape of A": list(A.shape),
-        "shape of B": list(B.shape),
-        "A is zero": not A.any(),
-        "B is zero": not B.any(),
-        "spread of A, in units of kaiming's": float(A.std() * math.sqrt(3) / unit),
-        "A stays within 1/sqrt(d_in)": bool(np.abs(A).max() <= 1.01 * unit),
-    }
-
-
 START = Task(
     name="lora_start",
     title="1b. The start",
@@ -114,6 +101,7 @@ START = Task(
     answer=start,
     observe=start_seen,
     tolerance=0.08,  # thousands of draws: their spread is known to about 1%
+    parts=start_parts,
     misconceptions=[
         Misconception(
             partial(start, draw_A=zeros, draw_B=uniform),
@@ -160,6 +148,16 @@ def merge_in_place(weight, A, B, alpha):
     return weight
 
 
+def merge_parts(got: list, want: list) -> Pieces:
+    """The matrix of the first call, and that of the second, which tells if the weight changed."""
+
+    def of_call(values: list, number: int) -> list:
+        return [value[number] if isinstance(value, list) else value for value in values]
+
+    names = ("the merged matrix", "the weight stays as it is")
+    return {name: (of_call(got, n), of_call(want, n)) for n, name in enumerate(names)}
+
+
 MERGE = Task(
     name="merge",
     title="2. Merge",
@@ -167,6 +165,7 @@ MERGE = Task(
     cases=lambda generator: [lora_pieces(generator, *size) for size in SIZES],
     answer=merge,
     calls=2,
+    parts=merge_parts,
     misconceptions=[
         Misconception(
             partial(merge, scale=lambda alpha, A: 1.0),
