@@ -137,6 +137,28 @@ def diagnose(record):
     return "scale dropped at the merge" if torch.allclose(change, update) else "healthy"
 """
 
+ANNOTATED = "from __future__ import annotations\n" + F.replace("(x,", "(x: Nope,")
+PRINTS = """
+print('x' * 10**7)
+def merge(weight, A, B, alpha):
+    print('x' * 10**6)
+    return weight + alpha / len(A) * B @ A
+"""
+IN_FLOAT64 = """
+def merge(weight, A, B, alpha):
+    return weight.double() + alpha / len(A) * (B.double() @ A.double())
+"""
+IN_PLACE = """
+def merge(weight, A, B, alpha):
+    weight += alpha / len(A) * B @ A
+    return weight
+"""
+NEVER_RAISES = """
+def find_targets(names, targets):
+    return [n for n in names if any(f'.{n}'.endswith(f'.{t}') for t in targets)]
+"""
+START = "def lora_start(d_in, d_out, r):\n    return {A}, torch.zeros(d_out, r)"
+
 CLASS = {
     # all right, and run by Jupyter
     "as-the-solution": HandedIn(AUTOMATIC),
@@ -154,16 +176,16 @@ CLASS = {
     "awaits": HandedIn(
         AUTOMATIC, {"lora_forward": "import asyncio\nawait asyncio.sleep(0)\n" + F}
     ),
-    "annotates": HandedIn(
-        AUTOMATIC, {"lora_forward": "from __future__ import annotations\n" + F.replace("(x,", "(x: Nope,")}
-    ),
+    "annotates": HandedIn(AUTOMATIC, {"lora_forward": ANNOTATED}),
     "helper-below": HandedIn(
         AUTOMATIC,
         {"lora_forward": F.replace("alpha / A.shape[0]", "scaled(A, alpha)")},
         helper_below,
     ),
     "helper-overwritten": HandedIn(
-        AUTOMATIC, {"lora_forward": F.replace("alpha /", "factor * alpha /")}, helper_overwritten_below
+        AUTOMATIC,
+        {"lora_forward": F.replace("alpha /", "factor * alpha /")},
+        helper_overwritten_below,
     ),
     "no-metadata": HandedIn(AUTOMATIC, change=without_ids),
     "split-cell": HandedIn(AUTOMATIC, change=split_cell),
@@ -185,13 +207,11 @@ CLASS = {
             ),
         ),
     ),
-    "prints-much": HandedIn(AUTOMATIC, {"merge": "print('x' * 10**7)\ndef merge(w, A, B, a):\n    print('x' * 10**6)\n    return w + a / len(A) * B @ A"}),
+    "prints-much": HandedIn(AUTOMATIC, {"merge": PRINTS}),
     "floats-for-counts": HandedIn(
         AUTOMATIC, {"my_counts": COUNTS.replace("return {name: ", "return {name: 1.0 * ")}
     ),
-    "in-float64": HandedIn(
-        AUTOMATIC, {"merge": "def merge(weight, A, B, alpha):\n    return weight.double() + alpha / len(A) * (B.double() @ A.double())"}
-    ),
+    "in-float64": HandedIn(AUTOMATIC, {"merge": IN_FLOAT64}),
     # follow-up mistakes
     "forward-wrong-once": HandedIn(
         AUTOMATIC - 2,
@@ -213,17 +233,17 @@ CLASS = {
     "one-bug-missed": HandedIn(AUTOMATIC - 0.5, {"diagnose": BLIND_TO_TWICE}),
     "no-error-raised": HandedIn(
         AUTOMATIC - 0.5,
-        {"find_targets": "def find_targets(names, targets):\n    return [n for n in names if any(f'.{n}'.endswith(f'.{t}') for t in targets)]"},
+        {"find_targets": NEVER_RAISES},
         says="Raise a ValueError",
     ),
     "merges-in-place": HandedIn(
         AUTOMATIC - 1,
-        {"merge": "def merge(weight, A, B, alpha):\n    weight += alpha / len(A) * B @ A\n    return weight"},
+        {"merge": IN_PLACE},
         says="changes the weight",
     ),
     "start-unscaled": HandedIn(
         AUTOMATIC - 1,
-        {"lora_start": "def lora_start(d_in, d_out, r):\n    return torch.randn(r, d_in), torch.zeros(d_out, r)"},
+        {"lora_start": START.format(A="torch.randn(r, d_in)")},
         says="randn without a scale",
     ),
     "one-step-only": HandedIn(
@@ -233,18 +253,23 @@ CLASS = {
     # nothing for nothing
     "start-not-random": HandedIn(
         AUTOMATIC - 2,
-        {"lora_start": "def lora_start(d_in, d_out, r):\n    return torch.ones(r, d_in) / d_in, torch.zeros(d_out, r)"},
+        {"lora_start": START.format(A="torch.ones(r, d_in) / d_in")},
     ),
-    "all-healthy": HandedIn(AUTOMATIC - 3, {"diagnose": "def diagnose(record):\n    return 'healthy'"}),
+    "all-healthy": HandedIn(
+        AUTOMATIC - 3, {"diagnose": "def diagnose(record):\n    return 'healthy'"}
+    ),
     "unwritten": HandedIn(
         1,
-        {task.name: UNWRITTEN.format(name=task.name) for task in EXERCISE.tasks if task.name != "my_counts"},
+        {t.name: UNWRITTEN.format(name=t.name) for t in EXERCISE.tasks if t.name != "my_counts"},
         says="not written yet",
     ),
     "syntax-error-in-one": HandedIn(
-        AUTOMATIC - 2, {"merge": "def merge(weight, A, B, alpha)\n    return weight"}, says="SyntaxError"
+        AUTOMATIC - 2,
+        {"merge": "def merge(weight, A, B, alpha)\n    return weight"},
+        says="SyntaxError",
     ),
     "experiment-exits": HandedIn(
-        AUTOMATIC, change=lambda made: made["cells"].append(code_cell("exit()\nimport os\nos._exit(1)"))
+        AUTOMATIC,
+        change=lambda made: made["cells"].append(code_cell("exit()\nimport os\nos._exit(1)")),
     ),
 }  # fmt: skip
