@@ -72,7 +72,7 @@ def canvas(marks: Sequence[Mark], exercise: Exercise, column: str) -> str:
             sis = line.id if line and line.id != number else ""
             about = [line.known_as or line.name if line else mark.handin.name, number, sis]
             about += [line.login if line else "", line.section if line else ""]
-            rows.append([*about, mark.score])
+            rows.append([*about, f"{mark.score:g}"])
     return written(rows, bom=False)  # Canvas takes a BOM for a part of the first column's name
 
 
@@ -87,9 +87,8 @@ def moodle(marks: Sequence[Mark], exercise: Exercise) -> str:
         if number:
             name = line.known_as or line.name if line else mark.handin.name
             about = [f"Participant {number}", name, line.email if line else ""]
-            rows.append(
-                [*about, "Graded", mark.score, exercise.points, "Yes", comment(mark, exercise)]
-            )
+            graded = ["Graded", f"{mark.score:g}", f"{exercise.points:g}", "Yes"]
+            rows.append([*about, *graded, comment(mark, exercise)])
     return written(rows, bom=False)
 
 
