@@ -1,0 +1,109 @@
+"""Small changes of a right answer, one at a time, as people make mistakes."""
+
+import ast
+import copy
+from collections.abc import Iterator
+
+SWAPS = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.MatMult: ast.Mult,
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
+    ast.GtE: ast.Lt, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+}  # fmt: skip
+NAMES = {"any": "all", "all": "any", "max": "min", "min": "max", "sum": "max", "mean": "sum"}
+NAMES |= {"zeros": "ones", "endswith": "startswith", "abs": "neg"}
+
+
+def mutants(source: str) -> Iterator[tuple[str, str]]:
+    """(what was changed, the changed source) for every place where a change fits."""
+    tree = ast.parse(source)
+    docstrings = {id(node.body[0]) for node in ast.walk(tree) if _has_docstring(node)}
+    within = {id(n) for d in docstrings for n in ast.walk(_by_id(tree, d))}
+    places = [node for node in ast.walk(tree) if id(node) not in within]
+    for place in places:
+        for told, change in _changes(place):
+            changed = copy.deepcopy(tree)
+            if change(_twin(tree, changed, place)) is not False:
+                line = getattr(place, "lineno", 0)
+                text = ast.unparse(ast.fix_missing_locations(changed))
+                yield f"line {line}: {told} in {ast.unparse(place)[:60]!r}", text
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    is_function = isinstance(node, ast.FunctionDef)
+    return is_function and ast.get_docstring(node) is not None
+
+
+def _by_id(tree: ast.AST, wanted: int) -> ast.AST:
+    return next(node for node in ast.walk(tree) if id(node) == wanted)
+
+
+def _twin(tree: ast.AST, other: ast.AST, node: ast.AST) -> ast.AST:
+    """The node of a copy that stands where `node` stands in the original."""
+    return next(b for a, b in zip(ast.walk(tree), ast.walk(other), strict=True) if a is node)
+
+
+def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
+    if isinstance(node, ast.BinOp) and type(node.op) in SWAPS:
+        yield "another operator", lambda n: setattr(n, "op", SWAPS[type(n.op)]())
+        yield "sides swapped", _swap_sides
+        yield "left side only", lambda n: _become(n, n.left)
+        yield "right side only", lambda n: _become(n, n.right)
+    if isinstance(node, ast.BoolOp):
+        yield "and for or", lambda n: setattr(n, "op", SWAPS[type(n.op)]())
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
+        yield "another comparison", lambda n: n.ops.__setitem__(0, SWAPS[type(n.ops[0])]())
+    if isinstance(node, ast.UnaryOp):
+        yield "without its sign", lambda n: _become(n, n.operand)
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+        yield "another constant", lambda n: setattr(n, "value", _other(n.value))
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        yield "not transposed", lambda n: _become(n, n.value)
+    if isinstance(node, ast.Attribute | ast.Name):
+        name = "attr" if isinstance(node, ast.Attribute) else "id"
+        if getattr(node, name) in NAMES:
+            yield "another function", lambda n: setattr(n, name, NAMES[getattr(n, name)])
+    if isinstance(node, ast.Call):
+        if len(node.args) > 1:
+            yield "arguments swapped", lambda n: n.args.reverse()
+        if node.keywords:
+            yield "keyword dropped", lambda n: n.keywords.pop()
+    if isinstance(node, ast.If):
+        yield "condition turned", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
+    if isinstance(node, ast.Tuple) and len(node.elts) > 1:
+        yield "order turned", lambda n: n.elts.reverse()
+    for body in ("body", "orelse"):
+        for number in range(len(getattr(node, body, None) or []) if hasattr(node, body) else 0):
+            if isinstance(getattr(node, body), list):
+                yield f"statement {number + 1} dropped", _drop(body, number)
+
+
+def _drop(body: str, number: int) -> object:
+    def drop(node: ast.AST) -> bool | None:
+        statement = getattr(node, body)[number]
+        is_text = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if is_text or isinstance(statement, ast.FunctionDef | ast.Pass):
+            return False
+        getattr(node, body)[number] = ast.Pass()
+        return None
+
+    return drop
+
+
+def _swap_sides(node: ast.BinOp) -> bool | None:
+    if isinstance(node.op, ast.Add | ast.Mult):
+        return False  # the same number
+    node.left, node.right = node.right, node.left
+    return None
+
+
+def _become(node: ast.AST, other: ast.AST) -> None:
+    """Turn a node into another one, in place."""
+    node.__class__ = other.__class__
+    node.__dict__ = dict(other.__dict__)
+
+
+def _other(value: object) -> object:
+    if isinstance(value, bool):
+        return not value
+    return value + "x" if isinstance(value, str) else value + 1
