@@ -44,38 +44,13 @@ def _twin(tree: ast.AST, other: ast.AST, node: ast.AST) -> ast.AST:
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
-    if isinstance(node, ast.BinOp) and type(node.op) in SWAPS:
-        yield "another operator", lambda n: setattr(n, "op", SWAPS[type(n.op)]())
-        yield "sides swapped", _swap_sides
-        yield "left side only", lambda n: _become(n, n.left)
-        yield "right side only", lambda n: _become(n, n.right)
-    if isinstance(node, ast.BoolOp):
-        yield "and for or", lambda n: setattr(n, "op", SWAPS[type(n.op)]())
-    if isinstance(node, ast.Compare) and type(node.ops[0]) in SWAPS:
-        yield "another comparison", lambda n: n.ops.__setitem__(0, SWAPS[type(n.ops[0])]())
-    if isinstance(node, ast.UnaryOp):
-        yield "without its sign", lambda n: _become(n, n.operand)
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
-        yield "another constant", lambda n: setattr(n, "value", _other(n.value))
-    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
-        yield "not transposed", lambda n: _become(n, n.value)
-    if isinstance(node, ast.Attribute | ast.Name):
-        name = "attr" if isinstance(node, ast.Attribute) else "id"
-        if getattr(node, name) in NAMES:
-            yield "another function", lambda n: setattr(n, name, NAMES[getattr(n, name)])
-    if isinstance(node, ast.Call):
-        if len(node.args) > 1:
-            yield "arguments swapped", lambda n: n.args.reverse()
-        if node.keywords:
-            yield "keyword dropped", lambda n: n.keywords.pop()
-    if isinstance(node, ast.If):
-        yield "condition turned", lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test))
-    if isinstance(node, ast.Tuple) and len(node.elts) > 1:
-        yield "order turned", lambda n: n.elts.reverse()
+    for kinds, fits, told, change in CHANGES:
+        if isinstance(node, kinds) and fits(node):
+            yield told, change
     for body in ("body", "orelse"):
-        for number in range(len(getattr(node, body, None) or []) if hasattr(node, body) else 0):
-            if isinstance(getattr(node, body), list):
-                yield f"statement {number + 1} dropped", _drop(body, number)
+        statements = getattr(node, body, None)
+        for number in range(len(statements) if isinstance(statements, list) else 0):
+            yield f"statement {number + 1} dropped", _drop(body, number)
 
 
 def _drop(body: str, number: int) -> object:
@@ -107,3 +82,56 @@ def _other(value: object) -> object:
     if isinstance(value, bool):
         return not value
     return value + "x" if isinstance(value, str) else value + 1
+
+
+def _rename(node: ast.AST) -> None:
+    name = "attr" if isinstance(node, ast.Attribute) else "id"
+    setattr(node, name, NAMES[getattr(node, name)])
+
+
+def _always(node: ast.AST) -> bool:
+    return True
+
+
+def _swaps(node: ast.AST) -> bool:
+    return type(node.ops[0] if isinstance(node, ast.Compare) else node.op) in SWAPS
+
+
+# (kinds of node, whether the change fits, what it is called, the change)
+CHANGES = [
+    (ast.BinOp, _swaps, "another operator", lambda n: setattr(n, "op", SWAPS[type(n.op)]())),
+    (ast.BinOp, _swaps, "sides swapped", _swap_sides),
+    (ast.BinOp, _swaps, "left side only", lambda n: _become(n, n.left)),
+    (ast.BinOp, _swaps, "right side only", lambda n: _become(n, n.right)),
+    (ast.BoolOp, _swaps, "and for or", lambda n: setattr(n, "op", SWAPS[type(n.op)]())),
+    (
+        ast.Compare,
+        _swaps,
+        "another comparison",
+        lambda n: n.ops.__setitem__(0, SWAPS[type(n.ops[0])]()),
+    ),
+    (ast.UnaryOp, _always, "without its sign", lambda n: _become(n, n.operand)),
+    (
+        ast.Constant,
+        lambda n: isinstance(n.value, int | float | str),
+        "another constant",
+        lambda n: setattr(n, "value", _other(n.value)),
+    ),
+    (
+        ast.Attribute,
+        lambda n: n.attr in ("T", "mT"),
+        "not transposed",
+        lambda n: _become(n, n.value),
+    ),
+    (ast.Attribute, lambda n: n.attr in NAMES, "another function", _rename),
+    (ast.Name, lambda n: n.id in NAMES, "another function", _rename),
+    (ast.Call, lambda n: len(n.args) > 1, "arguments swapped", lambda n: n.args.reverse()),
+    (ast.Call, lambda n: n.keywords, "keyword dropped", lambda n: n.keywords.pop() and None),
+    (
+        ast.If,
+        _always,
+        "condition turned",
+        lambda n: setattr(n, "test", ast.UnaryOp(ast.Not(), n.test)),
+    ),
+    (ast.Tuple, lambda n: len(n.elts) > 1, "order turned", lambda n: n.elts.reverse()),
+]
