@@ -20,13 +20,13 @@ from .desk.marks import Mark, known_answers, marks
 from .exercises import NUMBERS, exercise
 from .exercises.solutions import given_code, public_seeds, right_answers
 from .handins import Class, find_handins, read_roster
+from .limits import Limits
 from .marking import Marking
 from .pages.group import Group, class_page
 from .pages.html import shown
 from .pages.reading import reading_page
 from .pages.student import student_page
 from .results import Result
-from .runner import Limits
 from .tasks import Exercise
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from . import notebook, similarity
 from .compare import judge
+from .limits import Limits
 from .results import Result, Verdict
-from .runner import Limits, Outcome, Request, Session
+from .runner import Outcome, Request, Session
 from .sandboxed.protocol import Raised
 from .tasks import Exercise, Sheet, Task
 

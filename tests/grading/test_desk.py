@@ -19,7 +19,7 @@ from minipeft.grading.desk.folder import Folder, Refused, chosen_seed
 from minipeft.grading.desk.late import Rule
 from minipeft.grading.desk.marks import marks
 from minipeft.grading.exercises.solutions import public_seeds, right_answers
-from minipeft.grading.handins.layouts import HandIn
+from minipeft.grading.handins.collected import HandIn
 from minipeft.grading.handins.roster import Student
 from minipeft.grading.results import Result, Verdict
 

@@ -9,12 +9,12 @@ from minipeft.grading.desk.by_hand import Entry
 from minipeft.grading.desk.folder import file_names
 from minipeft.grading.desk.late import Rule
 from minipeft.grading.desk.marks import marks
+from minipeft.grading.limits import Limits
 from minipeft.grading.pages.group import Group, class_page, needs_help
 from minipeft.grading.pages.html import shown
 from minipeft.grading.pages.reading import reading_page
 from minipeft.grading.pages.student import student_page
 from minipeft.grading.results import Result, Verdict
-from minipeft.grading.runner import Limits
 from minipeft.grading.similarity import Pair, alike, prints
 
 from .handing_in import EXERCISE
@@ -87,7 +87,7 @@ def test_the_class_page_answers_an_instructors_questions(pages):
     text = pages[0]["class"]
     for words in ("Distribution", "the median is", "hardest first", "Who needs help", "essay.docx"):
         assert words in text
-    assert "2 times, 3a. Count any model" in text
+    assert "Twice, 3a. Count any model" in text
     assert "bob &lt;b&gt;: its sheet is that of &#x27;ada&#x27;" in text
     assert "a reason to look, never a proof" in text
     group = Group(pages[1], EXERCISE, [])

@@ -11,15 +11,12 @@ each in a folder, a zip, or zips in a folder. Of several notebooks the latest co
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
 
-from ..notebook import Unreadable, grade_ids
 from ..tasks import Exercise
-from .files import EMPTY, Found, all_files
-from .roster import Roster, Student
+from .files import Found
 
 MOODLE = re.compile(
     r"(?P<name>.+?)_(?P<number>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?"
@@ -31,36 +28,10 @@ BULK = re.compile(r"submissions|.+-.+-\d{2,}", re.IGNORECASE)  # the platforms' 
 COPY = re.compile(r"[ _]*(?:\((\d{1,3})\)|[-_ ]copy *(\d*))$", re.IGNORECASE)  # as browsers write
 VERSION = re.compile(r"-(\d{1,2})$")  # as Canvas writes it behind a name that came before
 NO_HANDIN = {".csv", ".txt", ".md", ".log", ".html", ".json", ".xlsx"}
-MINUTE = 60.0
 
 
 @dataclass(frozen=True)
-class HandIn:
-    """One student's notebook; where there is none, `read` raises Unreadable with the reason."""
-
-    student: str
-    assignment: str
-    read: Callable[[], bytes]
-    name: str = ""
-    ids: tuple[str, ...] = ()  # other names of the student
-    timestamp: str = ""  # when it was handed in, "" where that is not known
-    late: bool = False  # the platform says so
-    number: str = ""  # the platform's number of the student: "canvas:51", "moodle:1001"
-    told: str = ""  # what a person should know of how it was found
-    skipped: bool = False  # something was handed in, and it was not looked at
-    on: Student | None = None  # the student's line of the roster
-
-
-@dataclass(frozen=True)
-class Class:
-    """All that was handed in, and what was passed over."""
-
-    handins: list[HandIn]
-    skipped: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Who:
+class Who:
     """A student as a layout names them."""
 
     name: str
@@ -72,7 +43,7 @@ class _Who:
 
 
 @dataclass(frozen=True)
-class _File:
+class OwnedFile:
     """A file that belongs to a student, with what its layout says about it."""
 
     found: Found
@@ -91,33 +62,10 @@ class _File:
         return int(next((number for number in found.groups() if number), 1)) if found else 0
 
 
-Owned = dict[_Who, list[_File]]
+Owned = dict[Who, list[OwnedFile]]
 
 
-def find_handins(root: Path, exercise: Exercise, roster: Roster | None = None) -> Class:
-    """All that was handed in for one exercise, in the order of the students' names.
-
-    Raises ValueError where there is nothing that could be a hand-in.
-    """
-    if (root / "submitted").is_dir():
-        root = root / "submitted"
-    files = all_files(root)
-    owned, skipped = _Sorter(exercise).sort(files)
-    if not owned:
-        what = f"; skipped: {', '.join(skipped[:5])}" if skipped else ""
-        raise ValueError(
-            f"{str(root)!r} holds no submissions: neither a download of Moodle or Canvas, nor "
-            f"STUDENT/ASSIGNMENT/{exercise.notebook}.ipynb, nor STUDENT.ipynb{what}"
-        )
-    found = [_hand_in(who, files, exercise, roster) for who, files in owned.items()]
-    found = _apart(_merged(found))
-    if roster is not None:
-        here = {handin.student for handin in found}
-        found += [_nobody(s, exercise) for s in roster.students if s.id not in here]
-    return Class(sorted(found, key=lambda handin: handin.student), skipped)
-
-
-class _Sorter:
+class Sorter:
     """Sorts files by the students that they belong to."""
 
     def __init__(self, exercise: Exercise) -> None:
@@ -142,24 +90,24 @@ class _Sorter:
             elif self._holds_a_class(name, group, alone=len(groups) == 1):
                 self._level([(found, parts[1:]) for found, parts in group])
             else:
-                who = _Who(PurePosixPath(name).stem if name.casefold().endswith(".zip") else name)
-                self.owned[who] += [_File(found, parts[1:]) for found, parts in group]
+                who = Who(PurePosixPath(name).stem if name.casefold().endswith(".zip") else name)
+                self.owned[who] += [OwnedFile(found, parts[1:]) for found, parts in group]
 
     def _by_platform(self, name: str, group: list) -> bool:
         """Whether a platform wrote this name; then all below it is one student's."""
         is_leaf = len(group[0][1]) == 1
         if match := MOODLE.fullmatch(name):
-            who = _Who(match["name"], f"moodle:{match['number']}")
+            who = Who(match["name"], f"moodle:{match['number']}")
             for found, parts in group:
                 rest = parts[1:] or (match["file"] or name,)
-                self.owned[who].append(_File(found, rest))
+                self.owned[who].append(OwnedFile(found, rest))
             return True
         if (match := CANVAS.fullmatch(name)) and (is_leaf or name.casefold().endswith(".zip")):
-            who = _Who(match["name"], f"canvas:{match['number']}")
+            who = Who(match["name"], f"canvas:{match['number']}")
             for found, parts in group:
                 rest = parts[1:] or (match["file"],)
                 order, late = int(match["submission"]), bool(match["late"])
-                self.owned[who].append(_File(found, rest, order, late))
+                self.owned[who].append(OwnedFile(found, rest, order, late))
             return True
         return False
 
@@ -168,16 +116,16 @@ class _Sorter:
         path = PurePosixPath(name)
         if path.suffix.casefold() != ".ipynb":
             if found.trouble and not path.suffix:  # a folder that is a link
-                self.owned[_Who(name)].append(_File(found, (name,)))
+                self.owned[Who(name)].append(OwnedFile(found, (name,)))
             elif path.suffix.casefold() == ".zip":  # one that cannot be opened
-                self.owned[_Who(path.stem)].append(_File(found, (name,)))
+                self.owned[Who(path.stem)].append(OwnedFile(found, (name,)))
             elif path.suffix.casefold() not in NO_HANDIN:
                 self.skipped.append(found.shown)
             return
         bare = COPY.sub("", path.stem)
         own = re.sub(re.escape(self.exercise.notebook), "", bare, flags=re.IGNORECASE)
         own = own.strip(" _-") if own != bare else bare
-        self.owned[_Who(own or path.stem)].append(_File(found, (name,)))
+        self.owned[Who(own or path.stem)].append(OwnedFile(found, (name,)))
 
     def _holds_a_class(self, name: str, group: list, alone: bool) -> bool:
         """Whether a folder or zip is not one student's, but holds many."""
@@ -197,149 +145,3 @@ class _Sorter:
 
 def _is_notebook(name: str) -> bool:
     return PurePosixPath(name).suffix.casefold() == ".ipynb"
-
-
-def _hand_in(who: _Who, files: list[_File], exercise: Exercise, roster: Roster | None) -> HandIn:
-    student = roster.find((who.name, who.number), who.name) if roster else None
-    notebooks = [f for f in files if f.is_notebook]
-    others = [f for f in files if not f.is_notebook and f.rest[-1:] != ("timestamp.txt",)]
-    blank = HandIn(
-        student=student.id if student else who.name,
-        assignment=exercise.notebook,
-        read=_raising("nothing was handed in"),
-        name=student.name if student else who.name,
-        ids=tuple(dict.fromkeys((*who.ids, *(student.ids if student else ())))),
-        number=who.number,
-        on=student,
-        late=any(file.late for file in files),
-        timestamp=_when(student.modified) if student else "",
-    )
-    if not notebooks:
-        return _without_notebook(blank, others)
-    chosen, told = _chosen(notebooks, exercise)
-    beside = (*chosen.rest[:-1], "timestamp.txt")
-    stamp = next((file for file in files if file.rest == beside), None)
-    # a zip of a platform notes when a file was handed in; a student's own zip, when it was saved
-    noted = chosen.found.stamp if who.number and len(chosen.rest) == 1 else ""
-    return replace(
-        blank,
-        read=chosen.found.read,
-        assignment=chosen.rest[0] if len(chosen.rest) == 2 and stamp else blank.assignment,
-        timestamp=_noted(stamp) or blank.timestamp or noted,
-        late=chosen.late,
-        told=told,
-    )
-
-
-def _without_notebook(blank: HandIn, others: list[_File]) -> HandIn:
-    """The hand-in in which there is no notebook: what there is instead is said."""
-    links = [f for f in others if "link" in f.found.trouble]
-    real = [f for f in others if f.found.trouble != EMPTY and f not in links]
-    if real:
-        shown = ", ".join(f"{f.rest[-1]} {f.found.trouble}".strip() for f in real[:5])
-        why = f"there is no notebook in what was handed in ({shown})"
-        return replace(blank, read=_raising(why), told=why, skipped=True)
-    if links:
-        return replace(blank, read=_raising(f"nothing was handed in but {links[0].found.trouble}"))
-    return blank
-
-
-def _chosen(notebooks: list[_File], exercise: Exercise) -> tuple[_File, str]:
-    """The notebook that counts, and a sentence where there was a choice."""
-    if len(notebooks) == 1:
-        return notebooks[0], ""
-    wanted = {task.name for task in (*exercise.tasks, *exercise.by_hand)}
-    fitting = [file for file in notebooks if wanted & _ids(file)] or notebooks
-    if len(fitting) == 1:
-        return fitting[0], ""
-    latest = fitting[0]
-    for file in fitting[1:]:
-        latest = file if _is_later(file, latest, exercise) else latest
-    names = ", ".join("/".join(file.rest) for file in fitting)
-    told = f"{len(fitting)} notebooks were handed in ({names}); the latest counts"
-    return latest, f"{told}: {'/'.join(latest.rest)}"
-
-
-def _ids(file: _File) -> set[str]:
-    try:
-        return grade_ids(file.found.read())
-    except Unreadable:
-        return set()
-
-
-def _is_later(file: _File, other: _File, exercise: Exercise) -> bool:
-    """By the platform's count, by time where that says something, by the copy's number, by name."""
-    if file.order != other.order:
-        return file.order > other.order
-    if abs(file.found.changed - other.found.changed) > MINUTE:
-        return file.found.changed > other.found.changed
-
-    def rank(one: _File) -> tuple:
-        stem = PurePosixPath(one.rest[-1]).stem.casefold()
-        return one.copy, stem.startswith(exercise.notebook.casefold()), one.found.changed, one.rest
-
-    return rank(file) > rank(other)
-
-
-def _noted(stamp: _File | None) -> str:
-    """When it was handed in, as nbgrader noted it; "" where it did not, or where it is no time."""
-    try:
-        return _when(stamp.found.read()[:200].decode()) if stamp else ""
-    except (Unreadable, ValueError):
-        return ""
-
-
-def _when(text: str) -> str:
-    text = text.strip().removesuffix(" UTC")
-    for read in (datetime.fromisoformat, *(lambda t, f=f: datetime.strptime(t, f) for f in TIMES)):
-        try:
-            return str(read(text))
-        except ValueError:
-            continue
-    return ""
-
-
-# Moodle's, in English, and the usual ones of spreadsheets
-TIMES = ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M", "%d/%m/%Y %H:%M", "%d.%m.%Y %H:%M")
-
-
-def _merged(found: list[HandIn]) -> list[HandIn]:
-    """One hand-in for each student of the roster, where several of a platform's names meant one."""
-    by_student: dict[str, HandIn] = {}
-    rest = []
-    for handin in found:
-        if handin.on is None:
-            rest.append(handin)
-            continue
-        other = by_student.get(handin.student)
-        if other is None:
-            by_student[handin.student] = handin
-            continue
-        first, last = sorted((other, handin), key=lambda h: (h.timestamp, h.number))
-        told = f"handed in as {first.ids[0]!r} and as {last.ids[0]!r}; the latter counts"
-        by_student[handin.student] = replace(last, told=told)
-    return [*rest, *by_student.values()]
-
-
-def _apart(found: list[HandIn]) -> list[HandIn]:
-    """Names of their own for two people with the same name."""
-    names = [handin.student for handin in found]
-    return [
-        replace(h, student=f"{h.student} ({h.number.partition(':')[2]})")
-        if names.count(h.student) > 1 and h.number
-        else h
-        for h in found
-    ]
-
-
-def _nobody(student: Student, exercise: Exercise) -> HandIn:
-    """A student of the roster from whom there is nothing."""
-    read = _raising("nothing was handed in")
-    return HandIn(student.id, exercise.notebook, read, student.name, student.ids, on=student)
-
-
-def _raising(why: str) -> Callable[[], bytes]:
-    def read() -> bytes:
-        raise Unreadable(why)
-
-    return read

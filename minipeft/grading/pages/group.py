@@ -101,7 +101,10 @@ def _mistakes(group: Group) -> str:
             if message := named_mistake(task, mark.result.verdicts[task.name].message):
                 counted[task.title, message] += 1
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))[:COMMONEST]
-    return listed(f"{n} times, {safe(title)}: {safe(text)}" for (title, text), n in ordered)
+    times = {1: "Once", 2: "Twice"}
+    return listed(
+        f"{times.get(n, f'{n} times')}, {safe(title)}: {safe(text)}" for (title, text), n in ordered
+    )
 
 
 def named_mistake(task: Task, message: str) -> str:
@@ -116,9 +119,8 @@ def needs_help(group: Group) -> list[str]:
     for mark in sorted(group.marks, key=lambda mark: (mark.raw, mark.student)):
         if mark.raw < HELP_BELOW * graded_points(mark, group.exercise):
             without = [t.title for t in group.exercise.tasks if not mark.points[t.name]]
-            lines.append(
-                f"{safe(mark.student)}, {mark.raw:g} points; none for {safe(', '.join(without))}"
-            )
+            none = f"; none for {', '.join(without)}" if without else ""
+            lines.append(safe(f"{mark.student}, {mark.raw:g} points{none}"))
     return lines
 
 

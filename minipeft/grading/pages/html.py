@@ -25,7 +25,7 @@ table {{ border-collapse: collapse; width: 100% }}
 th, td {{ text-align: left; vertical-align: top; padding: .5rem; font-weight: normal;
   border-bottom: 1px solid var(--line) }}
 thead th {{ font-weight: bold }}
-.number {{ white-space: nowrap }}
+td:nth-child(2) {{ white-space: nowrap }}
 .right {{ color: var(--right) }} .waits {{ color: var(--waits) }}
 .wrong, .part {{ color: var(--wrong) }}
 .note {{ border-left: 4px solid var(--wrong); padding: .25rem 1rem; background: var(--panel) }}

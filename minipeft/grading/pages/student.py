@@ -2,7 +2,7 @@
 
 from ..desk.late import Rule
 from ..desk.marks import Mark, written
-from ..runner import Limits
+from ..limits import Limits
 from ..tasks import ByHand, Exercise, Task
 from .html import listed, page, safe, safe_lines, section, table
 

@@ -100,13 +100,11 @@ class Shell:
 
     def _shell(self) -> object:
         if self._own is None:
+            from IPython.core.history import HistoryManager
             from IPython.core.interactiveshell import InteractiveShell
-            from traitlets.config import Config
 
-            quiet = Config()
-            quiet.HistoryManager.enabled = False
-            module = self._notebook.module
-            self._own = InteractiveShell.instance(config=quiet, user_module=module)
+            HistoryManager.enabled = False
+            self._own = InteractiveShell.instance(user_module=self._notebook.module)
             self._notebook.namespace["get_ipython"] = lambda: self
         return self._own
 
