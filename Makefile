@@ -12,7 +12,7 @@ PYTHON      ?=
 PYTHONS     := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3 python)
 
 .DEFAULT_GOAL := help
-.PHONY: help lab test quick test-portable test-sse test-avx2 setup lint notebooks exercises bench bench-gpu clean FORCE
+.PHONY: help lab test quick test-portable test-sse test-avx2 setup lint notebooks exercises release bench bench-gpu clean FORCE
 
 help: ## Print this help
 	@echo "minipeft: parameter-efficient fine-tuning, built from scratch"
@@ -62,6 +62,9 @@ notebooks: setup ## Execute the lessons and normalise them for a commit
 
 exercises: setup ## Make exercises/ from solutions/
 	$(RUN) scripts/exercises.py
+
+release: setup ## Make the zip for students: no solutions, no answers
+	$(RUN) scripts/release.py
 
 bench: setup ## Measure beside peft and bitsandbytes (under 15 minutes; leave the machine alone)
 	$(RUN) -m benchmarks

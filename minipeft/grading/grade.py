@@ -1,144 +1,230 @@
-"""Grades submissions from outside: `python -m minipeft grade SUBMISSIONS --out OUT --seed N`."""
+"""Grades submissions from outside: `python -m minipeft grade SUBMISSIONS --out OUT --seed N`.
+
+Exit status: 0, everything was graded; 1, something was passed over or could not be judged (it is
+named); 2, nothing began; 130, stopped by Ctrl-C, and the same command goes on.
+"""
 
 import argparse
-import secrets
+import signal
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from . import report, runner, sandbox
-from .compare import judge
+from . import classroom, sandbox, similarity
+from .classroom import Job
+from .desk import by_hand, tables
+from .desk.folder import Folder, Refused, chosen_seed, file_names
+from .desk.late import Rule
+from .desk.marks import Mark, known_answers, marks
 from .exercises import NUMBERS, exercise
-from .notebook import Cell, Unreadable, cells_for, read_cells
-from .results import Grade, Verdict
-from .runner import Limits, Outcome, Request
-from .submissions import Submission, find_submissions
-from .tasks import Exercise, Task
-
-
-def grade(
-    submission: Submission, exercise: Exercise, seed: int, limits: Limits, sandboxed: bool = True
-) -> Grade:
-    """Grade one submission. Whatever it is or does, the result is a Grade."""
-    try:
-        if submission.path is None:
-            raise Unreadable(submission.trouble)
-        cells = read_cells(submission.path)
-    except Unreadable as error:
-        lost = Verdict(False, "Not graded: the notebook could not be read.")
-        return Grade(submission, [lost] * len(exercise.tasks), f"{error}"[:500])
-    sheet = exercise.sheet_for(submission.student)
-    inputs = {task.name: task.inputs(seed, sheet) for task in exercise.tasks}
-    requests = [_request(exercise, task, cells, inputs[task.name]) for task in exercise.tasks]
-    outcomes = runner.run(requests, sheet, exercise.preload, limits, sandboxed)
-    verdicts = [
-        _verdict(task, request, inputs[task.name], outcomes[task.name])
-        for task, request in zip(exercise.tasks, requests, strict=True)
-    ]
-    pairs = zip(exercise.tasks, verdicts, strict=True)
-    score = sum(task.points for task, verdict in pairs if verdict.right)
-    troubles = [
-        f"{task.title}: {outcomes[task.name].trouble}"
-        for task in exercise.tasks
-        if outcomes[task.name].trouble
-    ]
-    return Grade(submission, verdicts, "; ".join(troubles), score)
-
-
-def _request(exercise: Exercise, task: Task, cells: list[Cell], cases: list) -> Request:
-    """What the worker is told of a task."""
-    return Request(
-        task=task.name,
-        function=task.name,
-        cells=cells_for(cells, task.name),
-        own=frozenset(cell.index for cell in cells if cell.grade_id == task.name),
-        cases=task.told(cases),
-        calls=task.calls,
-        tensors="torch" in exercise.preload,
-    )
-
-
-def _verdict(task: Task, request: Request, cases: list, outcome: Outcome) -> Verdict:
-    """Judge what came back, and say in words what did not."""
-    own_errors = [text for index, text in outcome.errors.items() if index in request.own]
-    if outcome.missing:
-        missing = f"There is no function called `{task.name}`."
-        stopped = f" Its cell stopped with {own_errors[0]}" if own_errors else ""
-        return Verdict(False, (missing + stopped)[:500])
-    if outcome.trouble:
-        where = "One of its cells" if outcome.at in request.own else "The function"
-        return Verdict(False, f"{where} was stopped: {outcome.trouble}.")
-    return judge(task, cases, outcome.answers)
+from .exercises.solutions import given_code, public_seeds, right_answers
+from .handins import Class, find_handins, read_roster
+from .limits import Limits
+from .marking import Marking
+from .pages.group import Group, class_page
+from .pages.html import shown
+from .pages.reading import reading_page
+from .pages.student import student_page
+from .results import Result
+from .tasks import Exercise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command line of `python -m minipeft grade`."""
-    parser.add_argument(
-        "submissions",
-        type=Path,
-        metavar="SUBMISSIONS",
-        help="nbgrader's submitted/STUDENT/ASSIGNMENT folders, or STUDENT.ipynb files",
-    )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help="folder for grades.csv and feedback/STUDENT.html",
-    )
-    parser.add_argument(
-        "--seed", type=int, help="of the hidden inputs; drawn and printed if absent"
-    )
-    parser.add_argument("--exercise", default=NUMBERS[0], choices=NUMBERS, help="lesson's number")
-    parser.add_argument("--jobs", type=int, default=2, help="submissions at the same time")
-    parser.add_argument(
-        "--task-seconds",
-        type=int,
-        default=Limits.task_seconds,
-        metavar="SECONDS",
-        help="processor time of one task (default %(default)d)",
-    )
-    parser.add_argument(
-        "--memory",
-        type=float,
-        default=Limits.memory / 2**30,
-        metavar="GIB",
-        help="memory limit of one submission (default %(default)g)",
-    )
-    parser.add_argument(
-        "--no-sandbox",
-        action="store_true",
-        help="run submissions unprotected, with all your rights. At your own risk",
-    )
+    add = parser.add_argument
+    add("submissions", type=Path, metavar="SUBMISSIONS",
+        help="a download of Moodle or Canvas (folder or zip), nbgrader's submitted/ folder, "
+        "or a folder of STUDENT.ipynb files")  # fmt: skip
+    add("--out", type=Path, required=True, metavar="OUT",
+        help="folder for grades, feedback pages and all else")  # fmt: skip
+    add("--seed", type=int, help="of the hidden inputs; drawn and stored in OUT if absent")
+    add("--reuse-seed", action="store_true",
+        help="grade late work with a used seed: only if no one has seen feedback")  # fmt: skip
+    add("--exercise", default=NUMBERS[0], choices=NUMBERS, help="lesson's number")
+    add("--roster", type=Path, metavar="CSV",
+        help="who is in the class: a CSV with student_id and name, Canvas's gradebook, or "
+        "Moodle's grading worksheet")  # fmt: skip
+    add("--due", type=datetime.fromisoformat, metavar="TIME", help="2026-11-30T23:59")
+    add("--late-days", type=int, default=0, metavar="N", help="days late that cost nothing")
+    add("--penalty", type=float, default=0.0, metavar="PERCENT",
+        help="of the points, for each further day late")  # fmt: skip
+    add("--canvas-column", metavar="TITLE", help="the assignment's title in Canvas's gradebook")
+    add("--jobs", type=int, default=2, help="submissions at the same time")
+    add("--task-seconds", type=int, default=Limits.task_seconds, metavar="SECONDS",
+        help="processor time of one task (default %(default)d)")  # fmt: skip
+    add("--memory", type=float, default=Limits.memory / 2**30, metavar="GIB",
+        help="memory limit of one submission (default %(default)g)")  # fmt: skip
+    add("--no-sandbox", action="store_true",
+        help="run submissions unprotected, with all your rights. At your own risk")  # fmt: skip
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Grade a folder; returns the exit status, 2 for what cannot begin."""
-    out, folder = arguments.out.resolve(), arguments.submissions.resolve()
-    asked = exercise(arguments.exercise)
+    """Grade a folder; returns the exit status."""
+    folder = Folder(arguments.out.resolve())
+    before = signal.signal(signal.SIGTERM, _stop)
     try:
-        if out.is_relative_to(folder):
-            raise ValueError("--out must lie outside of SUBMISSIONS")
-        submissions = find_submissions(folder, asked)
-        if not arguments.no_sandbox:
-            sandbox.check()
+        job = _prepared(arguments, folder)
+        with folder.taken():
+            return _Grading(arguments, folder, *job).run()
     except (ValueError, sandbox.NoSandbox) as error:
         print(f"grade: {error}", file=sys.stderr)
         return 2
-    seed = secrets.randbelow(10**9) if arguments.seed is None else arguments.seed
-    limits = Limits(task_seconds=arguments.task_seconds, memory=int(arguments.memory * 2**30))
-    print(f"Grading {len(submissions)} submissions to {asked.notebook}, seed {seed}.")
-    with ThreadPoolExecutor(max(1, arguments.jobs)) as pool:
-        grades = list(
-            pool.map(
-                lambda one: grade(one, asked, seed, limits, not arguments.no_sandbox), submissions
-            )
-        )
-    report.write(grades, asked, out)
-    for result in grades:
+    except KeyboardInterrupt:
+        done = len(list(folder.results.glob("*.json")))
         print(
-            f"{result.score:5g} of {asked.points:g}  {report.shown(result.submission.student)}"
-            + (f"  ({report.shown(result.note)[:100]})" if result.note else "")
+            f"Stopped. {done} results are kept in {arguments.out}; the same command goes on.",
+            file=sys.stderr,
         )
-    print(f"Wrote grades.csv and {len(grades)} feedback pages to {arguments.out}.")
-    return 0
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _prepared(arguments: argparse.Namespace, folder: Folder) -> tuple[Exercise, Class]:
+    """What is to be graded. Raises ValueError or NoSandbox where nothing can begin."""
+    root, asked = arguments.submissions.resolve(), exercise(arguments.exercise)
+    if folder.out.is_relative_to(root):
+        raise Refused("--out must lie outside of SUBMISSIONS")
+    for name in ("late_days", "penalty", "jobs", "task_seconds", "memory"):
+        value, least = getattr(arguments, name), 0 if name in ("late_days", "penalty") else 0.1
+        if not value >= least:
+            raise Refused(f"--{name.replace('_', '-')} {value!r} must be at least {least:g}")
+    roster = read_roster(arguments.roster) if arguments.roster else None
+    found = find_handins(root, asked, roster)
+    if not arguments.no_sandbox:
+        sandbox.check()
+    return asked, found
+
+
+class _Grading:
+    """One run of the grader over one class."""
+
+    def __init__(
+        self, arguments: argparse.Namespace, folder: Folder, exercise: Exercise, found: Class
+    ) -> None:
+        self.arguments, self.folder, self.exercise, self.found = arguments, folder, exercise, found
+        self.rule = Rule(arguments.due, arguments.late_days, arguments.penalty)
+        self.limits = Limits(
+            task_seconds=arguments.task_seconds, memory=int(arguments.memory * 2**30)
+        )
+        self.students = [handin.student for handin in found.handins]
+
+    def run(self) -> int:
+        """Grade, write everything, tell; returns the exit status."""
+        entries = by_hand.read(self.folder.out / "by_hand.csv", self.exercise)
+        settings = self.settings()
+        seed = settings["seed"]
+        print(f"Grading {len(self.students)} submissions to {self.exercise.notebook}, seed {seed}.")
+        marking = Marking(
+            self.exercise,
+            seed,
+            self.limits,
+            not self.arguments.no_sandbox,
+            right_answers(self.exercise),
+        )
+        results = self.graded(marking, settings["handins"])
+        pairs = [(handin, results[handin.student]) for handin in self.found.handins]
+        final = marks(pairs, self.exercise, entries, self.rule)
+        self.write(final, entries, settings)
+        self.folder.store({**settings, "finished": True})
+        return self.tell(final)
+
+    def settings(self) -> dict:
+        """The settings of this run, seed included, stored before anything is graded."""
+        before = self.folder.settings()
+        if before.get("exercise", self.exercise.number) != self.exercise.number:
+            raise Refused(
+                f"{str(self.folder.out)!r} holds exercise {before['exercise']!r}; each exercise "
+                "needs an --out of its own"
+            )
+        digests = {h.student: classroom.digest_of(h) for h in self.found.handins}
+        public, again = public_seeds(self.exercise), self.arguments.reuse_seed
+        settings = {
+            "exercise": self.exercise.number,
+            "seed": chosen_seed(self.arguments.seed, before, digests, public, again),
+            "limits": self.limits.told(),
+            "sandbox": not self.arguments.no_sandbox,
+            "due": str(self.arguments.due or ""),
+            "late_days": self.arguments.late_days,
+            "penalty_percent": self.arguments.penalty,
+            "handins": digests,
+            "finished": False,
+        }
+        self.folder.store(settings)
+        return settings
+
+    def graded(self, marking: Marking, digests: dict[str, str]) -> dict[str, Result]:
+        """The results by student, told as each is done."""
+        names = file_names(self.students, ".json")
+        pages = file_names(self.students)
+        self.folder.remove_strangers(pages, names)
+        jobs = [
+            Job(h, self.folder.results / name, classroom.key_of(h, digests[h.student], marking))
+            for h, name in zip(self.found.handins, names, strict=True)
+        ]
+        results: dict[str, Result] = {}
+
+        def done(job: Job, result: Result) -> None:
+            results[job.handin.student] = result
+            place = f"{len(results)}/{len(jobs)}"
+            note = f"  ({shown(result.note)[:100]})" if result.note else ""
+            print(f"{place:>9}  {result.points:5g}  {shown(result.student)}{note}", flush=True)
+
+        classroom.grade_all(jobs, marking, self.arguments.jobs, done)
+        return results
+
+    def write(self, final: Sequence[Mark], entries: by_hand.Entries, settings: dict) -> None:
+        """Write every table and page; none is left half written."""
+        exercise, write = self.exercise, self.folder.write
+        names = file_names([mark.student for mark in final])
+        for mark, name in zip(final, names, strict=True):
+            write(f"feedback/{name}", student_page(mark, exercise, self.rule, self.limits))
+        prints = {mark.student: mark.result.prints for mark in final}
+        pairs = similarity.alike(prints, known=similarity.prints(given_code(exercise)))
+        told = {key: settings[key] for key in ("seed", "exercise", "limits", "sandbox", "due")}
+        group = Group(final, exercise, names, pairs, self.found.skipped, told)
+        write("class.html", class_page(group))
+        write("by_hand.html", reading_page(final, exercise))
+        write("similar.csv", tables.similar(pairs))
+        write("canvas.csv", tables.canvas(final, exercise, self.canvas_column()))
+        write("moodle.csv", tables.moodle(final, exercise))
+        people = [(mark.student, mark.handin.name) for mark in final]
+        automatic = {
+            m.student: {n: f"{v.points:g}" for n, v in m.result.verdicts.items()} for m in final
+        }
+        table = by_hand.table(people, automatic, known_answers(final), entries, exercise)
+        write("by_hand.csv", tables.BOM + table)
+        write("grades.csv", tables.grades(final, exercise, self.rule))
+
+    def canvas_column(self) -> str:
+        return self.arguments.canvas_column or self.exercise.notebook
+
+    def tell(self, final: Sequence[Mark]) -> int:
+        """Say what was done and what was not; returns the exit status."""
+        for mark in final:
+            print(f"{mark.score:5g} of {self.exercise.points:g}  {shown(mark.student)}")
+        print(
+            f"Wrote grades.csv, class.html and {len(final)} feedback pages to {self.arguments.out}."
+        )
+        waiting = sum(len(mark.waits) for mark in final)
+        if waiting:
+            print(f"{waiting} answers wait for a person: read by_hand.html, fill in by_hand.csv.")
+        nothing = [m for m in final if m.result.note == "nothing was handed in"]
+        if nothing:
+            print(f"Nothing was handed in by {_names(nothing)}.")
+        unjudged = [m for m in final if not m.result.graded and m not in nothing]
+        passed = [f"{shown(mark.student)}: {shown(mark.result.note)}" for mark in unjudged]
+        passed += [f"{name}: not a notebook" for name in self.found.skipped]
+        for line in passed:
+            print(f"Passed over: {line}", file=sys.stderr)
+        return int(bool(passed))
+
+
+def _names(final: Sequence[Mark]) -> str:
+    names = ", ".join(shown(mark.student) for mark in final[:10])
+    return names + (f" and {len(final) - 10} more" if len(final) > 10 else "")

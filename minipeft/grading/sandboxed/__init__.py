@@ -1,1 +1,1 @@
-"""All that enters the sandbox of a submission: no exercise, no reference, no score."""
+"""All that enters the sandbox of a submission: no exercise, no score."""

@@ -1,14 +1,16 @@
 """How values travel between the grader and the sandbox: bytes that can only be numbers and text.
 
 A message is a length (4 bytes) and a safetensors file: its arrays, and as the array "tree" a JSON
-text that says where they belong. Nothing in it can name code, so it is safe to read from a student.
-Used on both sides of the wall; inside, this file stands alone, so it imports nothing of minipeft.
+text that says where they belong. Nothing in it can name code, and what it becomes is never larger
+than a few times the bytes that came: values, depth, sides and integers are bounded, and an array
+that is named twice is not copied. Used on both sides of the wall; inside, this file stands alone,
+so it imports nothing of minipeft.
 """
 
 import json
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
@@ -17,6 +19,11 @@ import safetensors.numpy
 LENGTH = struct.Struct(">I")
 LARGEST = 4 << 20  # bytes; the largest answer of any exercise is some kilobytes
 LARGEST_JOB = 64 << 20  # bytes; all cells and inputs of one submission
+TREE = LARGEST_JOB  # bytes of text in one message
+NODES = 20_000  # values in one answer, arrays counted as one
+DEPTH = 8  # lists within lists
+SIDE = 1 << 24  # of an array, also of one without entries
+WHOLE = 1 << 63  # integers lie below, as in every array library
 
 
 class ProtocolError(ValueError):
@@ -25,17 +32,25 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception in place of a value: only its name and text travel."""
+    """An exception in place of a value: its name, its text, and where it came from."""
 
     name: str
     text: str = ""
+    # not compared: the built-in classes that its class derives from, the function that raised it
+    bases: tuple[str, ...] = field(default=(), compare=False)
+    function: str = field(default="", compare=False)
+
+    def is_a(self, name: str) -> bool:
+        """Whether `except name` would catch it."""
+        return name == self.name or name in self.bases
 
 
 def encode(value: object, largest: int = LARGEST) -> bytes:
     """Value -> bytes. Raises ProtocolError for all but numbers, text, arrays, lists and dicts."""
     arrays: dict[str, np.ndarray] = {}
-    tree = json.dumps(_fold(value, arrays, depth=0)).encode()
-    if sum(array.nbytes for array in arrays.values()) + len(tree) > largest:
+    folder = _Folder(arrays, largest)
+    tree = json.dumps(folder.fold(value)).encode()
+    if folder.bytes + len(tree) > largest:
         raise ProtocolError(f"the answer is larger than {largest >> 20} MB")
     arrays["tree"] = np.frombuffer(tree, dtype=np.uint8)
     return safetensors.numpy.save(arrays)
@@ -45,15 +60,26 @@ def decode(data: bytes) -> object:
     """Bytes -> value. Raises ProtocolError, and nothing else, for whatever is no message."""
     try:
         arrays = safetensors.numpy.load(data)
-        return _unfold(json.loads(arrays.pop("tree").tobytes()), arrays)
+        text = arrays.pop("tree").tobytes()
+        if len(text) > TREE:
+            raise ProtocolError("a message with too long a text")
+        tree = json.loads(text)
+        return _Unfolder(arrays).unfold(tree)
+    except ProtocolError:
+        raise
     except Exception as error:  # the bytes may come from a student: any failure is theirs
         raise ProtocolError(f"not a message: {type(error).__name__}") from error
 
 
+def message(value: object, largest: int = LARGEST) -> bytes:
+    """One message as it stands in a stream: length and bytes."""
+    data = encode(value, largest)
+    return LENGTH.pack(len(data)) + data
+
+
 def send(stream: BinaryIO, value: object, largest: int = LARGEST) -> None:
     """Write one message."""
-    data = encode(value, largest)
-    stream.write(LENGTH.pack(len(data)) + data)
+    stream.write(message(value, largest))
     stream.flush()
 
 
@@ -62,30 +88,59 @@ def receive(stream: BinaryIO, largest: int = LARGEST) -> object | None:
     head = stream.read(LENGTH.size)
     if not head:
         return None
-    if len(head) < LENGTH.size or LENGTH.unpack(head)[0] > 2 * largest:
-        raise ProtocolError("a message with a wrong length")
-    length = LENGTH.unpack(head)[0]
-    data = stream.read(length)
-    if len(data) < length:
+    data = stream.read(length_of(head, largest))
+    if len(data) < LENGTH.unpack(head)[0]:
         raise ProtocolError("a message that ends too early")
     return decode(data)
 
 
-def _fold(value: object, arrays: dict[str, np.ndarray], depth: int) -> object:
-    """The JSON form of a value, its arrays put aside under their number."""
-    if depth > 8:
-        raise ProtocolError("the answer is nested too deeply")
-    if value is None or isinstance(value, bool | str | int | float):
-        return {"plain": value}
-    if isinstance(value, Raised):
-        return {"raised": [value.name, value.text]}
-    if isinstance(value, list | tuple):
-        return {"list": [_fold(item, arrays, depth + 1) for item in value]}
-    if isinstance(value, dict):
-        return {"dict": [[str(key), _fold(item, arrays, depth + 1)] for key, item in value.items()]}
-    array = _as_array(value)
-    arrays[str(len(arrays))] = array
-    return {"array": str(len(arrays) - 1)}
+def length_of(head: bytes, largest: int = LARGEST) -> int:
+    """The length that the first bytes of a message announce. Raises ProtocolError."""
+    if len(head) < LENGTH.size or LENGTH.unpack(head)[0] > 2 * largest:
+        raise ProtocolError("a message with a wrong length")
+    return LENGTH.unpack(head)[0]
+
+
+class _Counted:
+    """Counts the values of one message, and bounds them."""
+
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self.arrays, self.nodes = arrays, 0
+
+    def enter(self, depth: int) -> None:
+        self.nodes += 1
+        if self.nodes > NODES:
+            raise ProtocolError(f"the answer holds more than {NODES} values outside of arrays")
+        if depth > DEPTH:
+            raise ProtocolError("the answer is nested too deeply")
+
+
+class _Folder(_Counted):
+    def __init__(self, arrays: dict[str, np.ndarray], largest: int) -> None:
+        super().__init__(arrays)
+        self.largest, self.bytes = largest, 0
+
+    def fold(self, value: object, depth: int = 0) -> object:
+        """The JSON form of a value, its arrays put aside under their number."""
+        self.enter(depth)
+        if isinstance(value, int) and abs(value) >= WHOLE:
+            raise ProtocolError("the answer holds an integer of more than 64 bits")
+        if value is None or isinstance(value, bool | str | int | float):
+            return {"plain": value}
+        if isinstance(value, Raised):
+            return {"raised": [value.name, value.text, list(value.bases), value.function]}
+        if isinstance(value, list | tuple):
+            return {"list": [self.fold(item, depth + 1) for item in value]}
+        if isinstance(value, dict):
+            pairs = ([str(key), self.fold(item, depth + 1)] for key, item in value.items())
+            return {"dict": list(pairs)}
+        number = str(len(self.arrays))
+        self.arrays[number] = _as_array(value)
+        self.bytes += self.arrays[number].nbytes
+        if self.bytes > self.largest:
+            raise ProtocolError(f"the answer is larger than {self.largest >> 20} MB")
+        _checked(self.arrays[number])
+        return {"array": number}
 
 
 def _as_array(value: object) -> np.ndarray:
@@ -95,23 +150,34 @@ def _as_array(value: object) -> np.ndarray:
         value = (value.double() if value.is_floating_point() else value).numpy()
     if not isinstance(value, np.ndarray | np.generic):
         raise ProtocolError(f"the answer holds a {type(value).__name__}, not numbers or text")
-    array = np.ascontiguousarray(value).reshape(np.shape(value))
+    return np.ascontiguousarray(value).reshape(np.shape(value))
+
+
+def _checked(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise ProtocolError(f"the answer holds an array of {array.dtype}, not of numbers")
+    if array.ndim > DEPTH or max(array.shape, default=0) > SIDE:
+        raise ProtocolError(f"the answer holds an array of shape {array.shape}")
     return array
 
 
-def _unfold(node: dict, arrays: dict[str, np.ndarray]) -> object:
-    ((kind, content),) = node.items()
-    if kind == "plain" and (content is None or isinstance(content, bool | str | int | float)):
-        return content
-    if kind == "raised":
-        name, text = content
-        return Raised(str(name), str(text))
-    if kind == "list":
-        return [_unfold(item, arrays) for item in content]
-    if kind == "dict":
-        return {str(key): _unfold(item, arrays) for key, item in content}
-    if kind == "array":
-        return arrays[content]
-    raise ProtocolError(f"an unknown kind of value: {kind!r}")
+class _Unfolder(_Counted):
+    def unfold(self, node: dict, depth: int = 0) -> object:
+        """The value that a JSON form stands for."""
+        self.enter(depth)
+        ((kind, content),) = node.items()
+        if kind == "plain" and (content is None or isinstance(content, bool | str | int | float)):
+            if isinstance(content, int) and abs(content) >= WHOLE:
+                raise ProtocolError("an integer of more than 64 bits")
+            return content
+        if kind == "raised":
+            name, text, bases, function = content
+            bases = tuple(str(base)[:100] for base in bases[:20])
+            return Raised(str(name)[:100], str(text)[:300], bases, str(function)[:100])
+        if kind == "list":
+            return [self.unfold(item, depth + 1) for item in content]
+        if kind == "dict":
+            return {str(key): self.unfold(item, depth + 1) for key, item in content}
+        if kind == "array":
+            return _checked(self.arrays[content])
+        raise ProtocolError(f"an unknown kind of value: {str(kind)[:50]!r}")

@@ -4,17 +4,19 @@ The references are plain numpy and independent of the framework; tests compare t
 Face peft.
 """
 
-from ...tasks import ByHand, Exercise
-from .counting import COUNT, SHEET, architecture
+from ...tasks import Exercise
+from .asked import architecture
+from .counting import COUNT, SHEET
 from .diagnosis import DIAGNOSE
 from .experiment import EXPERIMENT
 from .layer import FORWARD, MERGE, START
+from .reading import EXPLAIN
 from .targets import TARGETS
 
 EXERCISE = Exercise(
     number="03",
     notebook="03_lora_from_scratch",
     tasks=[FORWARD, START, MERGE, COUNT, SHEET, TARGETS, DIAGNOSE, EXPERIMENT],
-    by_hand=[ByHand("explain_start", "6b. Read the experiment", points=2)],
+    by_hand=[EXPLAIN],
     sheet=architecture,
 )

@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from ...tasks import Cases, Misconception, Sheet, Task
+from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
+from .asked import architecture
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL_LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
@@ -45,22 +46,6 @@ def all_square(layers, hidden, heads, key_value_heads, intermediate, *rest):
 full = partial(count, each=lambda d_out, d_in, r: d_out * d_in)
 product = partial(count, each=lambda d_out, d_in, r: r * d_out * d_in)
 only_B = partial(count, each=lambda d_out, d_in, r: d_out * r)
-
-
-def architecture(generator: np.random.Generator) -> Sheet:
-    """A model that no published one equals."""
-    groups = int(generator.choice([2, 4]))
-    key_value_heads = int(generator.integers(2, 5))
-    heads = groups * key_value_heads
-    hidden = heads * int(generator.choice([16, 32, 48, 64]))
-    return {
-        "layers": int(generator.integers(5, 29)),
-        "hidden": hidden,
-        "heads": heads,
-        "key_value_heads": key_value_heads,
-        "intermediate": 16 * int(generator.integers(hidden // 8, hidden // 4)),
-        "r": int(generator.integers(2, 17)),
-    }
 
 
 def count_cases(generator: np.random.Generator) -> Cases:
@@ -114,6 +99,7 @@ COUNT = Task(
             "The numbers are right, but they are floats. A count is an int: divide with //, not /.",
         ),
     ],
+    parts=by_case("q and v", "k and down", "attention", "all seven"),
     why="Each target costs r (d_in + d_out): linear in its sides, where the matrix itself is their "
     "product. With GQA 'q and v' is no longer 4 r d for each layer.",
 )
@@ -150,5 +136,6 @@ SHEET = Task(
         Misconception(partial(on_sheet, wrong.answer), f"On your sheet: {wrong.message}")
         for wrong in COUNTING
     ],
+    parts=by_entry,
     why="These are your own numbers: no other sheet has them.",
 )

@@ -4,9 +4,11 @@ Each specimen is a record of one small model's training: what its tensors were a
 training and after the merge, and which parameters were trainable.
 """
 
+from functools import partial
+
 import numpy as np
 
-from ...tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task, by_answer
 from .layer import normal
 
 HEALTHY = "healthy"
@@ -23,7 +25,8 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
     """The record of one layer with one bug (or none)."""
     d_in, d_out, r = int(generator.integers(40, 60)), 12, 4
     scale = float(generator.choice([2, 4]))
-    weight, A, B = (normal(generator, *shape) for shape in ((d_out, d_in), (r, d_in), (d_out, r)))
+    weight = on_grid(normal(generator, d_out, d_in), 12)
+    A, B = trained_pair(generator, d_in, d_out, r)
     start_A = generator.uniform(-1, 1, (r, d_in)).astype(np.float32) / d_in**0.5
     start_B = np.zeros((d_out, r), np.float32)
     if bug == BOTH_ZERO:  # both gradients are zero for ever, so both stay where they are
@@ -42,6 +45,23 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
         "merged": (weight + times * (B @ A)).astype(np.float32),
         "trainable": [base[0], *TRAINED, base[2]] if bug == NOT_FROZEN else list(TRAINED),
     }
+
+
+def on_grid(numbers: np.ndarray, bits: int) -> np.ndarray:
+    """Multiples of 2^-bits, so that sums and products stay exact in float32.
+
+    Then `merged - weight` is exactly a multiple of B A, and a comparison without any tolerance is
+    as right as one with some.
+    """
+    return np.round(numbers * 2**bits).astype(np.float32) / 2**bits
+
+
+def trained_pair(generator, d_in, d_out, r):
+    """(A, B) whose product has no zero, so that it can be divided by."""
+    while True:
+        A, B = (on_grid(normal(generator, *shape), 6) for shape in ((r, d_in), (d_out, r)))
+        if (B @ A).all():
+            return A, B
 
 
 def cases(generator: np.random.Generator) -> Cases:
@@ -82,12 +102,19 @@ def frozen_by_layer(record: dict) -> str:
     return diagnose(record, blind_to=NOT_FROZEN)
 
 
+def always(bug: str, record: dict) -> str:
+    """One name for every specimen."""
+    return bug
+
+
 DIAGNOSE = Task(
     name="diagnose",
     title="5. The bug zoo",
     points=3,
     cases=cases,
     answer=diagnose,
+    parts=by_answer,
+    trivial=[partial(always, bug) for bug in SPECIMENS],
     misconceptions=[
         Misconception(
             lambda record: HEALTHY,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task, by_case
 from .layer import lora_pieces, normal
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -87,6 +87,8 @@ EXPERIMENT = Task(
     cases=cases,
     answer=train,
     calls=2,  # on the same tensors: the second call shows what the first has written over
+    parts=by_case("the first step", "the steps after it", "steps of a trained pair"),
+    trivial=[lambda x, target, weight, A, B, alpha, learning_rate, steps: (A, B)],
     misconceptions=[
         Misconception(
             train_in_place,

@@ -5,7 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from ...tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Pieces, Task
+from .asked import start_parts, start_seen
 
 SIZES = [(6, 6, 2), (8, 5, 3), (4, 9, 2)]  # (d_in, d_out, r); a square one lets wrong orders run
 
@@ -98,30 +99,6 @@ def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
     return draw_A(generator, (r, d_in)), draw_B(generator, (d_out, r))
 
 
-def start_seen(value: object) -> dict:
-    """What decides whether an adapter starts well: shapes, zeros, chance, spread.
-
-    Every start with one zero and one random matrix of nn.Linear's spread looks the same here, from
-    whichever distribution it is drawn, and whichever of the two is the zero.
-    """
-    A, B = (np.asarray(part, dtype=np.float64) for part in value)
-    drawn = A if A.any() else B
-    spread = float(drawn.std() * math.sqrt(3 * drawn.shape[1]))
-    return {
-        "shape of A": list(A.shape),
-        "shape of B": list(B.shape),
-        "how many are zero": (not A.any()) + (not B.any()),
-        "drawn at random": looks_random(drawn),
-        "spread, in units of nn.Linear's": 1.0 if 0.85 < spread < 1.18 else spread,
-    }
-
-
-def looks_random(matrix: np.ndarray) -> bool:
-    """Whether about half of all neighbours differ in sign, along rows and along columns."""
-    changes = (np.diff(np.sign(matrix), axis=axis) != 0 for axis in (0, 1))
-    return all(0.3 < float(changed.mean()) < 0.7 for changed in changes)
-
-
 def kaiming_normal(generator, shape):
     """torch.nn.init.kaiming_normal_ as it is: the gain of a ReLU, sqrt(2)."""
     return generator.normal(size=shape) * math.sqrt(2 / shape[1])
@@ -140,6 +117,7 @@ START = Task(
     answer=start,
     observe=start_seen,
     tolerance=0.08,  # thousands of draws: their spread is known to about 1%
+    parts=start_parts,
     misconceptions=[
         Misconception(
             partial(start, draw_A=zeros),
@@ -196,6 +174,16 @@ def merge_in_place(weight, A, B, alpha):
     return weight
 
 
+def merge_parts(got: list, want: list) -> Pieces:
+    """The matrix of the first call, and that of the second, which tells if the weight changed."""
+
+    def of_call(values: list, number: int) -> list:
+        return [value[number] if isinstance(value, list) else value for value in values]
+
+    names = ("the merged matrix", "the weight stays as it is")
+    return {name: (of_call(got, n), of_call(want, n)) for n, name in enumerate(names)}
+
+
 MERGE = Task(
     name="merge",
     title="2. Merge",
@@ -203,6 +191,7 @@ MERGE = Task(
     cases=lambda generator: [lora_pieces(generator, *size) for size in SIZES],
     answer=merge,
     calls=2,
+    parts=merge_parts,
     misconceptions=[
         Misconception(
             partial(merge, scale=lambda alpha, A: 1.0),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...tasks import Cases, Misconception, Task
+from ...tasks import Cases, Misconception, Task, by_case
 
 
 def find_targets(names: list[str], targets: list[str]) -> list[str]:
@@ -44,12 +44,22 @@ def cases(generator: np.random.Generator) -> Cases:
     return [[names_of_a_model(generator), list(targets)] for targets in chosen]
 
 
+def always_raise(names, targets):
+    """An answer that is none."""
+    raise ValueError
+
+
+SHORT, LONG, NONE = "targets of one part", "targets of several parts", "an error for no match"
+
 TARGETS = Task(
     name="find_targets",
     title="4. Find the targets",
     points=2,
     cases=cases,
     answer=find_targets,
+    parts=by_case(SHORT, LONG, SHORT, NONE, SHORT),
+    weights={SHORT: 2},
+    trivial=[always_raise, lambda names, targets: names],
     misconceptions=[
         Misconception(
             lambda names, targets: keep(names, targets, lambda name, target: target in name),
