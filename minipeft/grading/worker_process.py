@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 
@@ -110,7 +111,13 @@ class Worker:
             protocol.send(stdin, request, protocol.LARGEST_JOB)
             stdin.seek(0)
             self._start_process(stdin, subprocess.PIPE)
-        yield from self._of_task(self.process.stdout.fileno(), deadline)
+        watchdog = threading.Timer(self.deadline - time.monotonic(), self.process.kill)
+        watchdog.start()  # Windows cannot wait for a pipe with a time limit
+        try:
+            yield from self._of_task(self.process.stdout.fileno(), deadline)
+        finally:
+            watchdog.cancel()
+        self._look()
 
     def _send(self, data: bytes) -> None:
         self.control.settimeout(max(0.1, self.deadline - time.monotonic()))
@@ -145,7 +152,7 @@ class Worker:
         data = bytearray()
         while len(data) < length:
             self._look()
-            if not select.select([descriptor], [], [], 0.1)[0]:
+            if FORKS and not select.select([descriptor], [], [], 0.1)[0]:
                 continue
             try:
                 part = os.read(descriptor, min(length - len(data), 1 << 16))
