@@ -30,10 +30,10 @@ class Tuned:
     size: float
 
     def __str__(self) -> str:
-        """A line that fits a narrow window: losses above the floors, the update's size in W0's."""
+        """A narrow line: method, rate, count; losses above the floors; the update's size in W0's."""
         return (
-            f"{self.method:<10} rate {self.rate:<6} {self.trained:>9,} trained: task "
-            f"{self.learned:4.2f}, own world {self.forgotten:4.2f}, moved {self.size:.0%}"
+            f"{self.method:<10} {self.rate:<6} {self.trained:>9,} trained: task "
+            f"{self.learned:.2f}, own world {self.forgotten:.2f}, moved {self.size:.0%}"
         )
 
 
