@@ -30,7 +30,7 @@ class Tuned:
     size: float
 
     def __str__(self) -> str:
-        """A narrow line: method, rate, count; losses above the floors; the update's size in W0's."""
+        """A narrow line; losses are above the floors, the size of the update is in W0's."""
         return (
             f"{self.method:<10} {self.rate:<6} {self.trained:>9,} trained: task "
             f"{self.learned:.2f}, own world {self.forgotten:.2f}, moved {self.size:.0%}"
