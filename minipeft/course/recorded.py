@@ -30,10 +30,10 @@ class Tuned:
     size: float
 
     def __str__(self) -> str:
+        """A narrow line; losses are above the floors, the size of the update is in W0's."""
         return (
-            f"{self.method:<11}rate {self.rate:<7}{self.trained:>10,} trained: learned to "
-            f"{self.learned:.2f}, own world {self.forgotten:.2f} above the floor, "
-            f"moved {self.size:.0%} of W0"
+            f"{self.method:<10} {self.rate:<6} {self.trained:>9,} trained: task "
+            f"{self.learned:.2f}, own world {self.forgotten:.2f}, moved {self.size:.0%}"
         )
 
 
