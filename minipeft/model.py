@@ -28,6 +28,7 @@ from minipeft.hugging_face import (
     enter_trainer,
 )
 from minipeft.quant.checkpoint_note import note_quantization
+from minipeft.several.layout import check_names, check_sample_after_sample
 from minipeft.several.mixed import BASE, Mixture
 from minipeft.several.state import PREFIX, active_in, load_adapters, state_of_adapters
 from minipeft.several.weighted import weighted_sum
@@ -56,6 +57,8 @@ class PeftModel(nn.Module):
     """
 
     _mixture: Mixture | None = None  # of the adapters last mixed
+    _probed: frozenset[str] = frozenset()  # layers that were asked how they read a batch,
+    _in_blocks: frozenset[str] = frozenset()  # and those known to read it sample after sample
 
     def __init__(
         self,
@@ -209,7 +212,7 @@ class PeftModel(nn.Module):
 
         A `loss` that the model itself works out is what to minimize: with the method's penalty.
         """
-        with self.mixed(adapter_names):
+        with self.mixed(adapter_names, inputs, options):
             answer = self.get_base_model()(*inputs, **options)
         if isinstance(getattr(answer, "loss", None), Tensor) and self.attached:
             answer.loss = answer.loss + self.penalty()
@@ -217,15 +220,21 @@ class PeftModel(nn.Module):
 
     def generate(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The base's own generate, with the adapter in force or one for each sample."""
-        with self.mixed(adapter_names):
+        if self.attached and self._active is not None and self._active.prompt is not None:
+            self._active.prompt.check_generation(self.get_base_model(), options)
+        with self.mixed(adapter_names, inputs, options):
             return self.get_base_model().generate(*inputs, **options)
 
     @contextmanager
-    def mixed(self, adapter_names: list[str] | None) -> Iterator[None]:
+    def mixed(
+        self, adapter_names: list[str] | None, inputs: tuple, options: dict[str, Any]
+    ) -> Iterator[None]:
         """Within the block sample i of a batch goes through `adapter_names[i]`.
 
-        "__base__" is the bare base; None changes nothing. Raises ValueError for an unknown or
-        unfit adapter, RuntimeError while training, merged or disabled.
+        "__base__" is the bare base; None changes nothing. inputs, options: of the call. Raises
+        ValueError for an unknown or unfit adapter, for a number of names that is not that of the
+        samples, and for layers whose rows are not sample after sample; RuntimeError while
+        training, merged or disabled.
         """
         if adapter_names is None:
             yield
@@ -234,11 +243,17 @@ class PeftModel(nn.Module):
             raise RuntimeError(
                 "adapter_names is for eval() mode with the adapters attached and none merged"
             )
+        check_names(self.get_base_model(), adapter_names, inputs, options)
         if self._mixture is None or self._mixture.outdated(self.adapters, adapter_names):
             used = {name: self._adapter(name) for name in adapter_names if name != BASE}
             self._mixture = Mixture(used)
-        with self.disable_adapter(), self._mixture.standing(adapter_names):
-            yield
+        with self.disable_adapter():
+            unknown = self._mixture.unknown_layout(self._probed)
+            if unknown and len(adapter_names) > 1:
+                reached = check_sample_after_sample(self.get_base_model(), unknown, inputs, options)
+                self._in_blocks, self._probed = self._in_blocks | reached, self._probed | {*unknown}
+            with self._mixture.standing(adapter_names, self._in_blocks):
+                yield
 
     def add_weighted_adapter(
         self, adapters: list[str], weights: list[float], adapter_name: str, **options: Any

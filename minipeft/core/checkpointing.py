@@ -5,6 +5,7 @@ to anything inside a block whose input has none. A frozen base has none: its emb
 So while a model checkpoints that way, what enters it is told to take a gradient, as peft does.
 """
 
+import re
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,11 @@ def give_input_gradients(model: nn.Module) -> list[RemovableHandle]:
     switches = [module for module in model.modules() if hasattr(module, "gradient_checkpointing")]
     if not switches:
         return []
-    embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    embeddings = [
+        module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding) and not re.search(r"\.\d+\.", path)  # not in a block
+    ]
     handles = [e.register_forward_hook(partial(after_embedding, switches)) for e in embeddings]
     before = partial(before_model, switches)
     return [*handles, model.register_forward_pre_hook(before, with_kwargs=True)]

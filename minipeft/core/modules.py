@@ -2,6 +2,7 @@
 
 import dis
 import inspect
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -49,6 +50,19 @@ def has_hooks(module: nn.Module) -> bool:
     """Whether calling the module calls anything else: the same dicts that nn.Module looks at."""
     shared = nn.modules.module
     return any(getattr(module, name) or getattr(shared, f"_global{name}") for name in HOOKS)
+
+
+@contextmanager
+def without_hooks(model: nn.Module) -> Iterator[None]:
+    """Within the block no hook in the model is called: what others count or keep stays theirs."""
+    kept = [(m, name, getattr(m, name)) for m in model.modules() for name in HOOKS]
+    for module, name, _ in kept:
+        setattr(module, name, OrderedDict())
+    try:
+        yield
+    finally:
+        for module, name, hooks in kept:
+            setattr(module, name, hooks)
 
 
 @contextmanager

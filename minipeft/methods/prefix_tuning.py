@@ -6,10 +6,13 @@ Trained: P, n rows of L 2 d numbers (L layers, d = key/value heads times head_di
 the MLP; a file holds P either way. The model reads it as a key/value cache that is full already.
 """
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from minipeft.core.errors import check_choice, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
@@ -47,6 +50,21 @@ class PrefixTuningConfig(PromptLearningConfig):
         heads = getattr(shape, "num_key_value_heads", None) or sizes["num_attention_heads"]
         head_dim = getattr(shape, "head_dim", None)
         head_dim = head_dim or sizes["token_dim"] // sizes["num_attention_heads"]
+        return sizes | {"token_dim": heads * head_dim, "num_attention_heads": heads}
+
+    def model_sizes(self, model: nn.Module) -> dict[str, int]:
+        """As the model itself fills its cache, where it can be asked: families differ there."""
+        sizes, kept = self.sizes(model.config), key_value_sizes(model)
+        if kept is None:
+            return sizes
+        first = kept[0] if kept else ()
+        if len(kept) != sizes["num_layers"] or set(kept) != {first} or first[:2] != first[2:]:
+            raise ValueError(
+                f"PREFIX_TUNING on {type(model).__name__}: its {sizes['num_layers']} layers keep "
+                f"(heads, width) of keys and of values as {sorted(set(kept))}, and a prefix needs "
+                "them all alike; choose PROMPT_TUNING or LORA"
+            )
+        heads, head_dim = first[:2]
         return sizes | {"token_dim": heads * head_dim, "num_attention_heads": heads}
 
     def with_model_defaults(self, model: nn.Module) -> Self:
@@ -110,3 +128,26 @@ def check_keeps_its_cache(model: nn.Module) -> None:
             "gradient checkpointing: in training, transformers then drops the cache that the "
             "prefix is in; call gradient_checkpointing_disable(), or choose prompt tuning"
         )
+
+
+def key_value_sizes(model: nn.Module) -> list[tuple[int, int, int, int]] | None:
+    """(heads, width) of each layer's keys, then of its values, as a call leaves them in a cache.
+
+    The call is that of a copy without numbers. None where that can't be tried: then the model's
+    config has to say it.
+    """
+    cache = empty_cache(model)
+    if cache is None or hasattr(model, "new_cache"):
+        return None
+    mode = FakeTensorMode()
+    try:
+        fakes = {id(b): mode.from_tensor(b) for b in model.buffers()}
+        for parameter in model.parameters():
+            fakes[id(parameter)] = nn.Parameter(mode.from_tensor(parameter.detach()), False)
+        copied = copy.deepcopy(model, fakes).eval()
+        with mode, torch.no_grad():
+            copied(torch.zeros(1, 1, dtype=torch.long), past_key_values=cache)
+        layers = [(layer.keys.shape, layer.values.shape) for layer in cache.layers]
+    except Exception:  # whatever code of others does where there are no numbers
+        return None
+    return [(keys[1], keys[-1], values[1], values[-1]) for keys, values in layers]

@@ -47,6 +47,10 @@ class PromptLearningConfig(PeftConfig):
             "num_transformer_submodules": 1,
         }
 
+    def model_sizes(self, model: nn.Module) -> dict[str, int]:
+        """The fields that the model decides. Raises ValueError where it has no such sizes."""
+        return self.sizes(model.config)
+
     def with_model_defaults(self, model: nn.Module) -> Self:
         """With the model's sizes. Raises ValueError where others were given, or it has none."""
         shape = getattr(model, "config", None)
@@ -57,7 +61,7 @@ class PromptLearningConfig(PeftConfig):
             )
         if getattr(shape, "is_encoder_decoder", False):
             raise ValueError(f"{self.peft_type} on an encoder-decoder isn't built; choose LORA")
-        for name, size in (sizes := self.sizes(shape)).items():
+        for name, size in (sizes := self.model_sizes(model)).items():
             if getattr(self, name) not in (None, size):
                 raise ValueError(
                     f"{name}={getattr(self, name)!r} doesn't fit {type(model).__name__}, "

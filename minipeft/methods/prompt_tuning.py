@@ -4,13 +4,15 @@ Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", 
 Trained: P (n, d), n d numbers; E and f are frozen.
 """
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, cat, nn
+from torch.utils.hooks import RemovableHandle
 
 from minipeft.core.errors import check_choice
 from minipeft.methods.prompt_config import PromptLearningConfig
@@ -88,6 +90,28 @@ class VirtualTokens(SoftPrompt):
     takes = "inputs_embeds"
     why_apart = "its vectors stand beside the tokens, in no weight of the base"
 
+    def passes_over(self, module: nn.Module) -> bool:
+        """A decoder's classifier counts the text's padding itself: P comes into what is inside."""
+        return pools_at_padding(module)
+
+    def attach(self, model: nn.Module) -> None:
+        super().attach(model)
+        self.cut: RemovableHandle | None = None
+        if any(pools_at_padding(model.get_submodule(path)) for path in above(self.reader)):
+            self.cut = model.get_submodule(self.reader).register_forward_hook(self.without_rows)
+
+    def detach(self, model: nn.Module) -> None:
+        super().detach(model)
+        if self.cut is not None:
+            self.cut.remove()
+
+    def without_rows(self, reader: nn.Module, args: tuple, output: Any) -> Any:
+        """What the classifier sees of the model inside it: the text's places, not P's."""
+        if isinstance(output, tuple):
+            return (output[0][:, self.rows :], *output[1:])
+        output.last_hidden_state = output.last_hidden_state[:, self.rows :]
+        return output
+
     def begin(self, reader: nn.Module, inputs: dict) -> None:
         tokens = inputs.pop("input_ids", None)
         if tokens is not None:
@@ -103,10 +127,24 @@ class VirtualTokens(SoftPrompt):
                 and not values.is_floating_point()
             ):
                 inputs[name] = nn.functional.pad(values, (self.rows, 0), value=fill)
-        for name in ("start_positions", "end_positions"):  # an answer's places in the text
+        for name in ("start_positions", "end_positions", "mc_token_ids"):  # places in the text
             if inputs.get(name) is not None:
                 inputs[name] = inputs[name] + self.rows
         places = inputs.get("position_ids")  # of the text, moved by n already
         if places is not None:
             virtual = torch.arange(self.rows, device=places.device).expand(len(places), -1)
             inputs["position_ids"] = cat((virtual, places), dim=1)
+
+
+def pools_at_padding(module: nn.Module) -> bool:
+    """Whether a classifier reads each text's last token, which it finds by the padding after it."""
+    try:
+        return "pad_token_id" in inspect.getsource(inspect.unwrap(type(module).forward))
+    except (OSError, TypeError):  # there is no source
+        return False
+
+
+def above(path: str) -> list[str]:
+    """The names of the modules around the one called `path`, the model itself ("") first."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:length]) for length in range(len(parts))]

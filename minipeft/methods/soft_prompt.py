@@ -9,7 +9,7 @@ Trained: P, n rows (num_virtual_tokens), or an encoder that makes it and isn't n
 """
 
 import inspect
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -36,13 +36,17 @@ class SoftPrompt(nn.Module):
         self.embedding = nn.Embedding(rows, width)
         for path, module in model.named_modules():
             arguments = list(inspect.signature(module.forward).parameters)
-            if self.takes in arguments:  # the outermost one; of a classifier it may be inside
+            if self.takes in arguments and not self.passes_over(module):  # the outermost one
                 self.reader, self.arguments = path, arguments
                 return
         raise ValueError(
             f"a soft prompt on {type(model).__name__}: no forward there takes {self.takes}; choose "
             "a language model, or LORA"
         )
+
+    def passes_over(self, module: nn.Module) -> bool:
+        """Whether P has to come in further inside than in this module, which could take it."""
+        return False
 
     @property
     def encoded(self) -> bool:
@@ -74,13 +78,20 @@ class SoftPrompt(nn.Module):
         given = [inputs.get(name) for name in ("input_ids", "inputs_embeds")]
         if sum(text is not None for text in given) != 1:
             return None  # the model says what is wrong
-        length = next(text.shape[1] for text in given if text is not None)
+        text = next(text for text in given if text is not None)
+        if text.dim() != (2 if given[0] is not None else 3):
+            raise ValueError(
+                f"a soft prompt reads texts as (batch, length), not {tuple(text.shape)}: run each "
+                "choice of a text as a sample of its own, or choose LORA"
+            )
+        length = text.shape[1]
         mask = inputs.get("attention_mask")  # (batch, past + length)
         if mask is not None and getattr(mask, "ndim", 0) != 2:
             raise ValueError("attention_mask with a soft prompt must be (batch, past + length)")
         if inputs.get("use_cache") is False and mask is not None and mask.shape[1] == length:
             inputs["past_key_values"] = None  # transformers hands on what an earlier call left
         cache = inputs.get("past_key_values")
+        check_cache(cache)
         past = 0 if cache is None else cache.get_seq_length()
         if past == 0 or mask is None or mask.shape[1] != past + length:  # the caller left P out
             if mask is not None:
@@ -92,6 +103,47 @@ class SoftPrompt(nn.Module):
             self.begin(reader, inputs)
         return args[len(self.arguments) :], inputs
 
+    def check_generation(self, model: nn.Module, options: dict[str, Any]) -> None:
+        """Raise ValueError for a way to generate that counts the cache's entries as tokens.
+
+        There are n more of them, and tokens would be skipped or put into another's place.
+        """
+        settings = options.get("generation_config") or getattr(model, "generation_config", None)
+        for name in COUNTING_OPTIONS:
+            if value := options.get(name, getattr(settings, name, None)):
+                raise ValueError(
+                    f"{name}={value if isinstance(value, int | str) else type(value).__name__} "
+                    "goes wrong with a soft prompt, which is in the cache and in no text; leave it "
+                    "out, or choose LORA"
+                )
+        cache = options.get("past_key_values")
+        check_cache(cache)
+        if cache is not None and cache.get_seq_length() > 0:
+            raise ValueError(
+                f"past_key_values holds {cache.get_seq_length()} entries, the soft prompt's among "
+                "them, which generate() would take for tokens: give the whole text and no cache"
+            )
+
     def begin(self, reader: nn.Module, inputs: dict) -> None:
         """Put P before a text that starts, into the arguments of the call."""
         raise NotImplementedError
+
+
+# Options of transformers' generate(): a text in chunks, guessed tokens, caches of a fixed length.
+COUNTING_OPTIONS = (
+    "prefill_chunk_size",
+    "assistant_model",
+    "prompt_lookup_num_tokens",
+    "assistant_early_exit",
+    "cache_implementation",
+    "custom_generate",
+)
+
+
+def check_cache(cache: Any) -> None:
+    """Raise ValueError for a cache whose length was fixed without P."""
+    if getattr(cache, "is_compileable", False):
+        raise ValueError(
+            f"past_key_values is a {type(cache).__name__}, whose length is fixed: there is no "
+            "place for a soft prompt in it; choose DynamicCache, or None"
+        )

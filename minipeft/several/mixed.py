@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from minipeft.core.adapter import Adapter
+from minipeft.core.effective import EffectiveTensor
 from minipeft.core.layer import Tuner
 from minipeft.core.replacements import Replacement
 
@@ -29,17 +30,36 @@ class MixedLinear(nn.Module):
 
     A (batch, r, in), B (batch, r, out): each sample's own. forward: x (batch, ..., in), or with
     batch and length in one dimension, -> (..., out).
+    in_blocks: whether x is known to hold its rows sample after sample; see layout.py.
     """
 
-    def __init__(self, base_layer: nn.Module, A: Tensor, B: Tensor) -> None:
+    def __init__(self, base_layer: nn.Module, A: Tensor, B: Tensor, in_blocks: bool) -> None:
         super().__init__()
-        self.base_layer, self.A, self.B = base_layer, A, B
+        self.base_layer, self.A, self.B, self.in_blocks = base_layer, A, B, in_blocks
+
+    @property
+    def weight(self) -> Tensor:
+        """W0 for code that asks for its dtype. A product past `forward` raises ValueError."""
+        return EffectiveTensor.of(self.base_layer.weight, self.no_weight)
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base_layer.bias
+
+    def no_weight(self) -> Tensor:
+        raise ValueError(
+            "adapter_names: this model reads a layer's weight past its forward, where each sample "
+            "has another; run each adapter's samples in a batch of their own"
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.base_layer(x)
         samples = len(self.A)
-        if len(x) % samples:
-            raise ValueError(f"{samples} adapter_names don't fit a batch of {len(x)} samples")
+        if len(x) % samples or not (self.in_blocks or samples == 1):
+            raise ValueError(
+                f"adapter_names: {samples} samples and {len(x)} rows, which this layer may not "
+                "read sample after sample; run each adapter's samples in a batch of their own"
+            )
+        h = self.base_layer(x)
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
         low = rows @ self.A.mT  # (batch, length, r)
@@ -53,6 +73,7 @@ class MixedLinear(nn.Module):
 class Stack:
     """The pairs of one layer: A (1 + adapters, r, in), B (1 + adapters, r, out); slot 0 is zero."""
 
+    path: str
     replacement: Replacement
     slots: dict[str, int]  # by adapter
     A: Tensor
@@ -60,18 +81,18 @@ class Stack:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, replacement: Replacement, tuners: dict[str, Tuner]) -> Self:
+    def of(cls, path: str, replacement: Replacement, tuners: dict[str, Tuner]) -> Self:
         all_A, all_B = zip(*(tuner.factors() for tuner in tuners.values()), strict=True)
         no_A, no_B = all_A[0].new_zeros(1, all_A[0].shape[1]), all_B[0].new_zeros(1, len(all_B[0]))
         A = pad_sequence([no_A, *all_A], batch_first=True)
         B = pad_sequence([no_B, *(B.T for B in all_B)], batch_first=True)
-        return cls(replacement, {name: slot for slot, name in enumerate(tuners, 1)}, A, B)
+        return cls(path, replacement, {name: slot for slot, name in enumerate(tuners, 1)}, A, B)
 
-    def layer(self, names: list[str]) -> MixedLinear:
+    def layer(self, names: list[str], in_blocks: bool) -> MixedLinear:
         """The layer for a batch with these names."""
         slots = torch.tensor([self.slots.get(name, 0) for name in names], device=self.A.device)
         A, B = self.A.index_select(0, slots), self.B.index_select(0, slots)
-        return MixedLinear(self.replacement.base, A, B)
+        return MixedLinear(self.replacement.base, A, B, in_blocks)
 
 
 class Mixture:
@@ -90,7 +111,7 @@ class Mixture:
                 tuners.setdefault(path, {})[name] = tuner
         self.adapters, self.places = adapters, places_of(adapters)
         self.made_from = state_of(self.places)
-        self.stacks = [Stack.of(replacements[path], here) for path, here in tuners.items()]
+        self.stacks = [Stack.of(path, replacements[path], here) for path, here in tuners.items()]
         self.names: list[str] = []
         self.layers: list[MixedLinear] = []  # for these names
 
@@ -102,11 +123,17 @@ class Mixture:
         )
         return not here or state_of(self.places) != self.made_from
 
+    def unknown_layout(self, probed: frozenset[str]) -> dict[str, nn.Module]:
+        """The base's layers of which nobody has asked yet how they read a batch."""
+        paths = {stack.path: stack.replacement.base for stack in self.stacks}
+        return {path: layer for path, layer in paths.items() if path not in probed}
+
     @contextmanager
-    def standing(self, names: list[str]) -> Iterator[None]:
+    def standing(self, names: list[str], in_blocks: frozenset[str]) -> Iterator[None]:
         """Within the block the layers for these names stand in place of the base's."""
         if names != self.names:
-            self.names, self.layers = list(names), [stack.layer(names) for stack in self.stacks]
+            self.names = list(names)
+            self.layers = [stack.layer(names, stack.path in in_blocks) for stack in self.stacks]
         try:
             for stack, layer in zip(self.stacks, self.layers, strict=True):
                 stack.replacement.put(layer)
