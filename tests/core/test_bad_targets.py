@@ -21,7 +21,6 @@ NO_TARGET = {
     "regex of a part": ("q_proj", ("q_proj",)),  # a string is a pattern for the whole name
     "of the layer list": (["layers.7.self_attn.q_proj"], ("layers.7",)),
     "empty list": ([], ("target_modules",)),
-    "nothing": (None, ("target_modules",)),
     "empty text": ("", ("target_modules",)),
 }
 

@@ -82,7 +82,7 @@ def test_the_sum_is_an_adapter_like_any_other(tmp_path):
     assert not any(p.requires_grad for _, p in model.adapters["sum"].named_parameters())
     model.set_adapter("sum")
     expected = model(torch.arange(5)[None]).logits
-    model.save_pretrained(tmp_path, ["sum"])
+    model.save_pretrained(tmp_path, selected_adapters=["sum"])
     again = minipeft.PeftModel.from_pretrained(build("llama", torch.float64), tmp_path / "sum")
     assert_close(again(torch.arange(5)[None]).logits, expected)
     model.merge_adapter()

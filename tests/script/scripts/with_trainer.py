@@ -30,14 +30,9 @@ classes = [{"input_ids": torch.arange(6) + i, "labels": i % 2} for i in range(16
 
 
 def trainer(model, data, folder, **options):
-    defaults = {
-        "report_to": [],
-        "disable_tqdm": True,
-        "use_cpu": True,
-        "save_steps": 2,
-        "max_steps": 4,
-    }
-    arguments = transformers.TrainingArguments(folder, **(defaults | options))
+    arguments = transformers.TrainingArguments(
+        folder, report_to=[], disable_tqdm=True, use_cpu=True, save_steps=2, max_steps=4, **options
+    )
     return transformers.Trainer(model, arguments, train_dataset=data, eval_dataset=data)
 
 
@@ -60,10 +55,5 @@ run(LlamaForCausalLM, texts, "CAUSAL_LM")
 run(LlamaForCausalLM, texts, "CAUSAL_LM", label_smoothing_factor=0.1)
 run(LlamaForCausalLM, texts, "CAUSAL_LM", neftune_noise_alpha=5)
 run(LlamaForSequenceClassification, classes, "SEQ_CLS")
-best = {
-    "load_best_model_at_end": True,
-    "eval_strategy": "steps",
-    "eval_steps": 2,
-    "learning_rate": 0.5,
-}
-run(LlamaForCausalLM, texts, "CAUSAL_LM", **best)
+best = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 2}
+run(LlamaForCausalLM, texts, "CAUSAL_LM", learning_rate=0.5, **best)
