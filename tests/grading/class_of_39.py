@@ -129,7 +129,7 @@ def diagnose(record):
     update = record["B"] @ record["A"]
     change = record["merged"] - record["weight"]
     if not record["start_A"].any():
-        return "A and B swapped"
+        return "both start at zero"
     if record["start_A"].abs().max() > 1.5 / math.sqrt(d_in):
         return "A drawn without a scale"
     if any("lora_" not in name for name in record["trainable"]):

@@ -194,7 +194,7 @@ def diagnose_by_allclose(record):
     s = record["alpha"] / record["A"].shape[0]
     update, change = record["B"] @ record["A"], record["merged"] - record["weight"]
     if not record["start_A"].any():
-        return "A and B swapped"
+        return "both start at zero"
     if any("lora_" not in name for name in record["trainable"]):
         return "base not frozen"
     if record["start_A"].std() > 1 / math.sqrt(record["A"].shape[1]):
@@ -209,8 +209,8 @@ def diagnose_by_allclose(record):
 def diagnose_by_equality(record):
     s = record["alpha"] / record["A"].shape[0]
     update, change = record["B"] @ record["A"], record["merged"] - record["weight"]
-    if (record["start_B"] != 0).any():
-        return "A and B swapped"
+    if not record["start_A"].any():
+        return "both start at zero"
     if record["start_A"].abs().max() > 1:
         return "A drawn without a scale"
     if len(record["trainable"]) > 2:
@@ -225,7 +225,7 @@ def diagnose_by_ratio(record):
     ratio = (record["merged"] - record["weight"]) / (record["B"] @ record["A"])
     times = ratio.mean().item() / (record["alpha"] / len(record["A"]))
     if record["start_A"].abs().sum() == 0:
-        names = {"A and B swapped"}
+        names = {"both start at zero"}
     elif record["start_A"].abs().max() * math.sqrt(record["A"].shape[1]) > 1.01:
         names = {"A drawn without a scale"}
     elif not all("lora_" in name for name in record["trainable"]):
@@ -324,7 +324,7 @@ def test_a_start_that_is_not_random_or_no_matrices_gets_nothing(function):
         ("diagnose", lambda record: "merged twice", 0),
         (
             "diagnose",
-            lambda r: "healthy" if r["start_A"].any() else "A and B swapped",
+            lambda r: "healthy" if r["start_A"].any() else "both start at zero",
             1,
         ),
         ("find_targets", lambda names, targets: 1 / 0, 0),

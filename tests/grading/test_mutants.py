@@ -22,6 +22,8 @@ REASONS = {
     "1.5": BETWEEN,
     "record['start_A'].abs": "uniform numbers reach as far to the left as to the right",
     "record['start_A'].any": "no draw is exactly zero, so all is any",
+    "record['start_B'].any": "no draw is exactly zero, so all is any",
+    "line 5: another constant in '5'": "a = sqrt(6) draws nearly the spread of a = sqrt(5)",
     "'torch.allclose(": FAR + ", and its sides are equals",
     "0.0001": FAR,
     "no layer is called": "the text of an error is the student's own",

@@ -27,6 +27,11 @@ def architecture(generator: np.random.Generator) -> Sheet:
     }
 
 
+def kind_and_count(value: object) -> dict:
+    """The count and its type: a number of parameters is whole."""
+    return {"type": type(value).__name__, "count": value}
+
+
 def start_seen(value: object) -> dict:
     """What decides whether an adapter starts well: shapes, zeros, chance, spread.
 

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
-from .asked import architecture
+from .asked import architecture, kind_and_count
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL_LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
@@ -78,11 +78,6 @@ COUNTING = [
     Misconception(only_B, "You counted B alone: A has r d_in numbers as well."),
 ]
 
-
-
-def kind_and_count(value: object) -> dict:
-    """The count and its type: a number of parameters is whole."""
-    return {"type": type(value).__name__, "count": value}
 
 
 COUNT = Task(
