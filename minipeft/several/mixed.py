@@ -110,7 +110,7 @@ class Mixture:
             for path, tuner in adapter.tuners.items():
                 tuners.setdefault(path, {})[name] = tuner
         self.adapters, self.places = adapters, places_of(adapters)
-        self.made_from = state_of(self.places)
+        self.made_from = state_of(self.places), settings_of(adapters), values_of(self.places)
         self.stacks = [Stack.of(path, replacements[path], here) for path, here in tuners.items()]
         self.names: list[str] = []
         self.layers: list[MixedLinear] = []  # for these names
@@ -121,7 +121,11 @@ class Mixture:
         here = all(
             name in self.adapters and adapters.get(name) is self.adapters[name] for name in asked
         )
-        return not here or state_of(self.places) != self.made_from
+        state, settings, values = self.made_from
+        if not here or state_of(self.places) != state or settings_of(self.adapters) != settings:
+            return True
+        now = values_of(self.places)  # p.data.mul_(2) leaves no trace but the values
+        return not all(torch.equal(now[device], values[device]) for device in values)
 
     def unknown_layout(self, probed: frozenset[str]) -> dict[str, nn.Module]:
         """The base's layers of which nobody has asked yet how they read a batch."""
@@ -144,16 +148,33 @@ class Mixture:
 
 
 def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:
-    """Where the parameters of these adapters are: (the parameters of a module, name)."""
+    """Where the tensors of these adapters are: (the parameters or buffers of a module, name)."""
     tuners = [tuner for adapter in adapters.values() for tuner in adapter.tuners.values()]
-    owners = [module._parameters for tuner in tuners for module in tuner.modules()]
+    modules = {id(module): module for tuner in tuners for module in tuner.modules()}.values()
+    owners = [tensors for m in modules for tensors in (m._parameters, m._buffers)]
     return [(owner, name) for owner in owners for name in owner]
 
 
 def state_of(places: list[tuple[dict[str, Tensor], str]]) -> list[tuple[int, int, int]]:
-    """Equal as long as no value there has changed or moved."""
-    parameters = [owner[name] for owner, name in places if owner[name] is not None]
-    return [(id(p), p.data_ptr(), p._version) for p in parameters]
+    """Equal as long as no tensor there was replaced or changed under autograd's eyes."""
+    tensors = [owner[name] for owner, name in places if owner[name] is not None]
+    return [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors]
+
+
+@torch.no_grad()
+def values_of(places: list[tuple[dict[str, Tensor], str]]) -> dict[torch.device, Tensor]:
+    """A copy of all the numbers there, flat, by device."""
+    flat: dict[torch.device, list[Tensor]] = {}
+    for owner, name in places:
+        if owner[name] is not None:
+            flat.setdefault(owner[name].device, []).append(owner[name].reshape(-1))
+    return {device: torch.cat(tensors) for device, tensors in flat.items()}
+
+
+def settings_of(adapters: dict[str, Adapter]) -> list[float]:
+    """The scales and the like of the tuners."""
+    tuners = (tuner for adapter in adapters.values() for tuner in adapter.tuners.values())
+    return [v for tuner in tuners for v in vars(tuner).values() if isinstance(v, float)]
 
 
 def check_mixable(name: str, adapter: Adapter) -> None:
