@@ -9,7 +9,6 @@ import torch
 
 from minipeft.grading.compare import agree, expected, judge
 from minipeft.grading.exercises.lesson_03 import experiment, layer, targets
-from minipeft.grading.limits import Limits
 from minipeft.grading.sandboxed import protocol
 from minipeft.grading.sandboxed.call import call
 
@@ -193,8 +192,3 @@ def test_the_solution_does_not_lean_on_the_framework():
         "from minipeft.grading import checks",
     }
     assert (ROOT / "solutions").is_dir()
-
-
-def test_the_limits_are_printed_in_the_exercise():
-    text = "".join(SOLUTION["cells"][0]["source"])
-    assert Limits().told().replace("the notebook's", "its") in text
