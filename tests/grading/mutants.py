@@ -1,4 +1,8 @@
-"""Small changes of a right answer, one at a time, as people make mistakes."""
+"""Small changes of a right answer, one at a time, as people make mistakes.
+
+What no answer depends on is left alone: docstrings, the text of an error, the tolerance of a
+comparison, and the sides of one that is symmetric.
+"""
 
 import ast
 import copy
@@ -10,6 +14,7 @@ SWAPS = {
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.GtE, ast.Gt: ast.LtE, ast.LtE: ast.Gt,
     ast.GtE: ast.Lt, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
 }  # fmt: skip
+SYMMETRIC = ("allclose", "isclose", "equal")
 NAMES = {"any": "all", "all": "any", "max": "min", "min": "max", "sum": "max", "mean": "sum"}
 NAMES |= {"zeros": "ones", "endswith": "startswith", "abs": "neg"}
 
@@ -17,8 +22,7 @@ NAMES |= {"zeros": "ones", "endswith": "startswith", "abs": "neg"}
 def mutants(source: str) -> Iterator[tuple[str, str]]:
     """(what was changed, the changed source) for every place where a change fits."""
     tree = ast.parse(source)
-    docstrings = {id(node.body[0]) for node in ast.walk(tree) if _has_docstring(node)}
-    within = {id(n) for d in docstrings for n in ast.walk(_by_id(tree, d))}
+    within = {id(part) for node in ast.walk(tree) for part in _left_alone(node)}
     places = [node for node in ast.walk(tree) if id(node) not in within]
     for place in places:
         for told, change in _changes(place):
@@ -29,13 +33,15 @@ def mutants(source: str) -> Iterator[tuple[str, str]]:
                 yield f"line {line}: {told} in {ast.unparse(place)[:60]!r}", text
 
 
-def _has_docstring(node: ast.AST) -> bool:
-    is_function = isinstance(node, ast.FunctionDef)
-    return is_function and ast.get_docstring(node) is not None
-
-
-def _by_id(tree: ast.AST, wanted: int) -> ast.AST:
-    return next(node for node in ast.walk(tree) if id(node) == wanted)
+def _left_alone(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below this one of which no answer depends."""
+    if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
+        yield from ast.walk(node.body[0])
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        for argument in node.exc.args:
+            yield from ast.walk(argument)
+    if isinstance(node, ast.keyword) and node.arg in ("atol", "rtol"):
+        yield from ast.walk(node)
 
 
 def _twin(tree: ast.AST, other: ast.AST, node: ast.AST) -> ast.AST:
@@ -93,6 +99,14 @@ def _always(node: ast.AST) -> bool:
     return True
 
 
+def _has_order(node: ast.Call) -> bool:
+    return len(node.args) > 1 and getattr(node.func, "attr", "") not in SYMMETRIC
+
+
+def _has_keyword(node: ast.Call) -> bool:
+    return bool(node.keywords) and node.keywords[-1].arg not in ("atol", "rtol")
+
+
 def _swaps(node: ast.AST) -> bool:
     return type(node.ops[0] if isinstance(node, ast.Compare) else node.op) in SWAPS
 
@@ -118,6 +132,13 @@ CHANGES = [
         lambda n: setattr(n, "value", _other(n.value)),
     ),
     (
+        ast.Constant,
+        lambda n: isinstance(n.value, int | float) and n.value,
+        "zero",
+        lambda n: setattr(n, "value", 0),
+    ),
+    (ast.Return, lambda n: n.value, "nothing returned", lambda n: setattr(n, "value", None)),
+    (
         ast.Attribute,
         lambda n: n.attr in ("T", "mT"),
         "not transposed",
@@ -125,8 +146,8 @@ CHANGES = [
     ),
     (ast.Attribute, lambda n: n.attr in NAMES, "another function", _rename),
     (ast.Name, lambda n: n.id in NAMES, "another function", _rename),
-    (ast.Call, lambda n: len(n.args) > 1, "arguments swapped", lambda n: n.args.reverse()),
-    (ast.Call, lambda n: n.keywords, "keyword dropped", lambda n: n.keywords.pop() and None),
+    (ast.Call, _has_order, "arguments swapped", lambda n: n.args.reverse()),
+    (ast.Call, _has_keyword, "keyword dropped", lambda n: n.keywords.pop() and None),
     (
         ast.If,
         _always,

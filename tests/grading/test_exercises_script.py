@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from minipeft.grading.limits import Limits
 from scripts import exercises
 
 from .handing_in import EXERCISE, SOURCE
@@ -75,3 +76,8 @@ def test_every_stub_fails_with_a_helpful_message(task):
     arguments = task.told(task.inputs(0, EXERCISE.sheet_for("ada")))[0]
     with pytest.raises(NotImplementedError, match="hints are above"):
         namespace[task.name](*arguments)
+
+
+def test_the_limits_are_printed_in_the_exercise():
+    text = "".join(json.loads(MADE)["cells"][0]["source"])
+    assert Limits().told().replace("the notebook's", "its") in text
