@@ -129,7 +129,7 @@ class AdaptedLinear(nn.Module):
         self.unmerged_layer, self.base_layer = (self.base_layer,), twin
 
     def merge(self, requantize: bool = False) -> float:
-        """Set `base_layer` to its merged twin; the rounding error and errors are `merged_twin`'s."""
+        """Set `base_layer` to its merged twin, and return and raise what `merged_twin` does."""
         twin, error = self.merged_twin(requantize)
         self.put_twin(twin)
         return error
@@ -152,7 +152,9 @@ class AdaptedLinear(nn.Module):
 
     def _load_from_state_dict(self, *args: Any) -> None:
         if self.merged:
-            raise RuntimeError("merged: W' would not change; unmerge_adapter() comes before loading")
+            raise RuntimeError(
+                "merged: W' would not change; unmerge_adapter() comes before loading"
+            )
         super()._load_from_state_dict(*args)
 
     def unmerge(self) -> None:

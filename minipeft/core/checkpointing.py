@@ -54,12 +54,14 @@ def taking_gradient(value: Any) -> Any:
 
 
 def after_embedding(switches: list[nn.Module], module: nn.Module, args: tuple, h: Tensor) -> Any:
+    """A forward hook of an embedding."""
     return taking_gradient(h) if is_reentrant(switches) else None
 
 
 def before_model(
     switches: list[nn.Module], model: nn.Module, args: tuple, options: dict[str, Any]
 ) -> tuple[tuple, dict[str, Any]] | None:
+    """A hook before the forward pass of a model."""
     if not is_reentrant(switches):
         return None
     numbers = {name: taking_gradient(options[name]) for name in INPUTS if name in options}

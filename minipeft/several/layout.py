@@ -17,7 +17,9 @@ MAIN_INPUTS = ("input_ids", "inputs_embeds", "inputs", "pixel_values", "input_fe
 PROBE = (4, 7)  # samples and tokens: two numbers that no one takes for each other
 
 
-def main_input(model: nn.Module, inputs: tuple, options: dict[str, Any]) -> tuple[str | int, Tensor]:
+def main_input(
+    model: nn.Module, inputs: tuple, options: dict[str, Any]
+) -> tuple[str | int, Tensor]:
     """Where the samples of a call are (a position or a name), and the tensor, one sample a row.
 
     Raises ValueError where a call brings none.
