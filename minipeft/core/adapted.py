@@ -132,7 +132,7 @@ class AdaptedLinear(nn.Module):
         self.unmerged_layer, self.base_layer = (self.base_layer,), twin
 
     def merge(self, requantize: bool = False) -> float:
-        """Set `base_layer` to its merged twin. Returns and raises what `merged_twin` does."""
+        """Set `base_layer` to its merged twin, and return and raise what `merged_twin` does."""
         twin, error = self.merged_twin(requantize)
         self.put_twin(twin)
         return error

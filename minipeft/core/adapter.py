@@ -225,7 +225,16 @@ class Adapter:
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         """Copy tensors in. Raises ValueError, with nothing changed, unless all fit."""
         own = self.state_dict()
-        check_fits(own, tensors)
+        if own and not own.keys() & tensors.keys():
+            raise ValueError(
+                f"no adapter's file for this: it has {next(iter(tensors), 'nothing')!r}, where "
+                f"{next(iter(own))!r} and the like belong"
+            )
+        for name in own:
+            if name not in tensors:
+                raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
+        for name, tensor in tensors.items():
+            check_fits(name, tensor, own)
         if self.prompt is not None and self.prompt.encoded:
             raise ValueError(
                 f"this {self.config.peft_type} adapter is in training: its file holds what the "
@@ -261,31 +270,22 @@ class Adapter:
             self.prompt._apply(function)
 
 
-def check_fits(own: dict[str, Tensor], tensors: dict[str, Tensor]) -> None:
-    """Raise ValueError unless a file's tensors have the names, shapes and kinds of an adapter's."""
-    if own and not own.keys() & tensors.keys():
+def check_fits(name: str, tensor: Tensor, own: dict[str, Tensor]) -> None:
+    """Raise ValueError unless a file's tensor can be copied into the adapter's own of that name."""
+    if name not in own:
+        raise ValueError(f"the adapter file has {name!r}, unknown here; {nearest(name, own)}")
+    if tensor.shape != own[name].shape:
         raise ValueError(
-            f"no adapter's file for this: it has {next(iter(tensors), 'nothing')!r}, where "
-            f"{next(iter(own))!r} and the like belong"
+            f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
+            f"{tuple(own[name].shape)}: was the adapter trained on another base?"
         )
-    for name in own:
-        if name not in tensors:
-            raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
-    for name, tensor in tensors.items():
-        if name not in own:
-            raise ValueError(f"the adapter file has {name!r}, unknown here; {nearest(name, own)}")
-        if tensor.shape != own[name].shape:
-            raise ValueError(
-                f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
-                f"{tuple(own[name].shape)}: was the adapter trained on another base?"
-            )
-        if own[name].is_meta:
-            raise ValueError(
-                f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; "
-                "load its weights first"
-            )
-        if tensor.is_floating_point() != own[name].is_floating_point():
-            raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
+    if own[name].is_meta:
+        raise ValueError(
+            f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; load "
+            "its weights first"
+        )
+    if tensor.is_floating_point() != own[name].is_floating_point():
+        raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
 
 
 def layers_for(

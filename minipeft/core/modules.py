@@ -30,6 +30,12 @@ def modules_by_name(model: nn.Module, remove_duplicate: bool = True) -> dict[str
     return found
 
 
+def owners_by_name(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Every module with its plain name, what is in a wrapper as well: whose the parameters are."""
+    for path, module in model.named_modules():
+        yield plain_name(path), module
+
+
 def unwrapped(module: nn.Module) -> nn.Module:
     """What is inside all wrappers."""
     inside = (module._modules[name] for name in WRAPPERS if name in module._modules)

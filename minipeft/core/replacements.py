@@ -8,7 +8,7 @@ from torch import nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.config import PeftConfig
-from minipeft.core.modules import modules_by_name, unwrapped
+from minipeft.core.modules import owners_by_name, unwrapped
 from minipeft.core.patterns import is_below
 
 
@@ -86,7 +86,7 @@ def trained_parameters(
     """
     sites: dict[int, list[tuple[nn.Module, str]]] = {}
     wanted: dict[str, nn.Parameter] = {}
-    for path, owner in modules_by_name(model).items():
+    for path, owner in owners_by_name(model):
         if is_below(path, saved):
             continue
         for name, parameter in owner.named_parameters(recurse=False):
@@ -114,7 +114,7 @@ def check_dense(wanted: Iterable[tuple[str, nn.Parameter]]) -> None:
 def tied_to(model: nn.Module, layers: dict[str, nn.Module]) -> dict[str, str]:
     """Which of these layers share a parameter with another module, and with which one."""
     owners: dict[int, list[tuple[str, nn.Module]]] = {}
-    for path, module in modules_by_name(model).items():
+    for path, module in owners_by_name(model):
         for parameter in module.parameters(recurse=False):
             owners.setdefault(id(parameter), []).append((path, module))
     tied = {}

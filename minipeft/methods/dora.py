@@ -53,5 +53,5 @@ class DoraLayer(LoraLayer):
     def merged(self, weight: Tensor) -> Tensor:
         A, B, s = self.lora_A.weight, self.lora_B.weight, self.scaling
         V = weight + s * (B @ A).to(weight)  # (out, in)
-        g = self.lora_magnitude_vector.to(weight) / row_norms(V)
+        g = self.lora_magnitude_vector.to(weight) / row_norms(V.detach())  # section 4.3
         return g.unsqueeze(1) * V
