@@ -47,7 +47,9 @@ class AdaptedLinear(nn.Module):
 
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """W' (out, in) and b', or None where that is b; at least 32 bits each."""
+        """W' (out, in) and b', or None where that is b; at least 32 bits each, and whole."""
+        if is_spread(self):
+            return whole_copy(self).merged_tensors()
         if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
             raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
         wide = torch.promote_types(self.weight.dtype, torch.float32)

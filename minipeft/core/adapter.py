@@ -91,6 +91,8 @@ class Adapter:
 
     def detach(self) -> None:
         for replacement in self.replacements.values():
+            replacement.check_detachable()
+        for replacement in self.replacements.values():
             replacement.put(replacement.base)
         if self.prompt is not None:
             self.prompt.detach(self.base_model)
@@ -184,7 +186,7 @@ class Adapter:
             else:
                 owner, _, name = path.rpartition(".")
                 inside = f"{owner}.base_layer.{name}" if owner in self.replacements else path
-                tensors[self.config.file_prefix + inside] = replacement.new.detach()
+                tensors[self.config.file_prefix + inside] = replacement.live().detach()
         if self.shared is not None:
             tensors |= self.shared.state_dict(prefix="base_model.")
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
