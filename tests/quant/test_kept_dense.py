@@ -38,7 +38,7 @@ MODELS = {  # class, options of its config, inputs, the layers that other code r
     "T5": ("T5ForConditionalGeneration", T5, PAIR, "wo"),
     "mT5": ("MT5ForConditionalGeneration", T5, PAIR, "wo"),
     "UMT5": ("UMT5ForConditionalGeneration", T5, PAIR, "wo"),
-    "LongT5": ("LongT5ForConditionalGeneration", T5 | {"local_radius": 3}, PAIR, "wo"),
+    "LongT5": ("LongT5ForConditionalGeneration", T5 | {"feed_forward_proj": "relu"}, PAIR, "wo"),
     "Switch": (
         "SwitchTransformersForConditionalGeneration",
         T5
