@@ -19,7 +19,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.files import check_name, read_adapter, read_tensors, save_adapters
 from minipeft.core.linear import packed_away
-from minipeft.core.sharded import place_of, whole
+from minipeft.core.sharded import place_of, reshard, whole
 from minipeft.hugging_face import (
     BaseModel,
     LoadResult,
@@ -163,11 +163,7 @@ class PeftModel(nn.Module):
         After the last one the model is the base, until set_adapter. Raises ValueError for an
         unknown name, RuntimeError for an adapter that is merged.
         """
-        if self._adapter(adapter_name).merged:
-            raise RuntimeError(
-                f"adapter {adapter_name!r} is merged: unmerge_adapter() first, or keep W' by "
-                "merge_and_unload()"
-            )
+        self._check_unmerged(adapter_name)
         if adapter_name == self.active_adapter:
             other = next((name for name in self.adapters if name != adapter_name), None)
             if other is not None:
@@ -293,6 +289,7 @@ class PeftModel(nn.Module):
                 f"adapter {name} is merged already: a second merge would add its update twice; "
                 "call unmerge_adapter() first"
             )
+        reshard(self)
         if safe_merge and (path := self._active.unsafe_layer()):
             raise ValueError(f"merging {name} would put NaN or inf into {path}: nothing was merged")
         return self._active.merge(requantize)
@@ -309,6 +306,7 @@ class PeftModel(nn.Module):
         """Merge for good and give back the base's own modules, without a trace of an adapter."""
         if not self.merged:
             self.merge_adapter(safe_merge, requantize)
+        reshard(self)
         self._active.finalize_merge()
         note_quantization(self.get_base_model())
         return self._released()
@@ -420,6 +418,7 @@ class PeftModel(nn.Module):
 
         Raises ValueError for an unknown name, or a state_dict that lacks a tensor of the adapter.
         """
+        reshard(self)
         tensors = self._adapter(adapter_name).state_dict()
         if state_dict is not None:
             places = {place_of(tensor): name for name, tensor in self.state_dict().items()}
@@ -432,9 +431,13 @@ class PeftModel(nn.Module):
 
     def load_tensors(self, adapter_name: str, tensors: dict[str, Tensor]) -> None:
         """Copy what a file holds into an adapter. Raises ValueError unless all of it fits."""
+        self._check_unmerged(adapter_name)
+        reshard(self)
+        self.adapters[adapter_name].load_state_dict(tensors)
+
+    def _check_unmerged(self, adapter_name: str) -> None:
         if self._adapter(adapter_name).merged:
             raise RuntimeError(f"adapter {adapter_name!r} is merged: unmerge_adapter() first")
-        self.adapters[adapter_name].load_state_dict(tensors)
 
     def load_adapter(
         self,
@@ -464,11 +467,12 @@ class PeftModel(nn.Module):
 
     def _replace(self, name: str, config: PeftConfig, tensors: dict[str, Tensor]) -> None:
         """Give an adapter what a file holds. Raises as `load_tensors`."""
+        self._check_unmerged(name)
         old = self.adapters[name]
         config = replace(config, inference_mode=old.config.inference_mode)
         with self.disable_adapter():
             new = Adapter(self.get_base_model(), config, tensors)
-        if old.merged or old.computes_as(new):
+        if old.computes_as(new):
             self.load_tensors(name, tensors)
             return
         active = self.active_adapter

@@ -96,7 +96,9 @@ class AdaptedLinear(nn.Module):
 
     @torch.no_grad()
     def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """W' (out, in) and b', or None where that is b; at least 32 bits each."""
+        """W' (out, in) and b', or None where that is b; at least 32 bits each, and whole."""
+        if is_spread(self):
+            return whole_copy(self).merged_tensors()
         weight, bias = self.merged_weight(), self.base_layer.bias
         wide = None if bias is None else bias.to(weight.dtype)
         merged_bias = self.tuner.merged_bias(wide)

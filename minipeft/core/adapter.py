@@ -113,6 +113,8 @@ class Adapter:
     def detach(self) -> None:
         self.adopt()
         for replacement in self.replacements.values():
+            replacement.check_detachable()
+        for replacement in self.replacements.values():
             replacement.put(replacement.base)
         self.attached = False
         if self.prompt is not None:
@@ -217,7 +219,7 @@ class Adapter:
             else:
                 owner, _, name = path.rpartition(".")
                 inside = f"{owner}.base_layer.{name}" if owner in self.replacements else path
-                tensors[self.config.file_prefix + inside] = replacement.new.detach()
+                tensors[self.config.file_prefix + inside] = replacement.live().detach()
         if self.shared is not None:
             tensors |= self.shared.state_dict(prefix="base_model.")
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})

@@ -65,6 +65,6 @@ def of_family(model: nn.Module, families: dict[str, Any], option: str) -> Any:
     if family not in families:
         raise ValueError(
             f"{option}=None has no meaning for {type(model).__name__} (model_type={family!r}): "
-            f"name them; families that need no names: {nearest(family, families)}"
+            f"name them; families that need no names: {nearest(family, families, 40)}"
         )
     return families[family]

@@ -43,9 +43,25 @@ class Replacement:
             )
         self.new = now
 
+    def check_detachable(self) -> None:
+        """Raise RuntimeError for a parameter that FSDP2 has taken over: it would put it back."""
+        if hasattr(self.live(), "full_tensor"):
+            raise RuntimeError(
+                f"FSDP2 holds the trained {self.sites[0][1]}, which so can't be set back: save the "
+                "adapter, and load it on a base that isn't sharded"
+            )
+
+    def live(self) -> nn.Module | nn.Parameter:
+        """`new`; the DTensor that FSDP2 has put in place of a trained parameter, if it has."""
+        owner, attribute = self.sites[0]
+        now = owner._parameters.get(attribute)
+        if isinstance(self.new, nn.Parameter) and hasattr(now, "full_tensor"):
+            self.new = now
+        return self.new
+
     def named_parameters(self, path: str) -> Iterator[tuple[str, nn.Parameter]]:
         """The parameters that `new` adds to the base, by their dotted name in the base."""
-        if isinstance(self.new, nn.Parameter):
+        if isinstance(self.live(), nn.Parameter):
             yield path, self.new
         else:
             adapted = isinstance(self.new, AdaptedLinear)

@@ -13,6 +13,13 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
+def reshard(model: nn.Module) -> None:
+    """Have every process hold its part alone: after a forward pass FSDP2 may still hold it all."""
+    for module in model.modules():
+        if hasattr(module, "reshard"):
+            module.reshard()
+
+
 def copy_into(own: Tensor, tensor: Tensor) -> None:
     """Copy a whole tensor into one that may be spread: this process's part of it."""
     if hasattr(own, "full_tensor"):

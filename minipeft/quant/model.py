@@ -122,7 +122,8 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
         if name != HEAD and not any(matches(path, [name]) for path in modules):
             known = {path.rpartition(".")[2] for path in modules if is_linear(modules[path])}
             raise ValueError(f"skip={name!r} matches no module; {nearest(name, known)}")
-    kept = {id(modules[path]) for path in modules if is_below(path, kept_dense(modules, skip))}
+    tops = kept_dense(modules, skip)
+    kept = {id(modules[path]) for path in modules if is_below(path, tops)}
     found = {
         id(layer): path
         for path, layer in reversed(modules.items())  # a shared layer goes by its first name

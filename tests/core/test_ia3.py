@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from transformers import MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import minipeft
-from minipeft.methods import ia3
 from tests.closeness import assert_all_close, assert_close
 
 from .exchange import CONFIG, WEIGHTS, open_in_peft
@@ -84,16 +83,6 @@ def test_the_layers_of_other_families_are_peft_s(name):
     mine, other = ours.peft_config["default"], theirs.peft_config["default"]
     assert set(mine.target_modules) == other.target_modules
     assert set(mine.feedforward_modules) == other.feedforward_modules
-
-
-def test_the_table_of_families_is_peft_s():
-    from peft.utils import constants
-
-    for family, (*_, fed) in ia3.FAMILIES.items():
-        targets = constants.TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
-        inputs = constants.TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING
-        assert sorted(targets[family]) == sorted(ia3.FAMILIES[family])
-        assert inputs[family] == [fed]
 
 
 def test_the_start_is_the_base_in_16_bits_too(family):

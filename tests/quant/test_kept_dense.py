@@ -38,10 +38,17 @@ MODELS = {  # class, options of its config, inputs, the layers that other code r
     "T5": ("T5ForConditionalGeneration", T5, PAIR, "wo"),
     "mT5": ("MT5ForConditionalGeneration", T5, PAIR, "wo"),
     "UMT5": ("UMT5ForConditionalGeneration", T5, PAIR, "wo"),
-    "LongT5": ("LongT5ForConditionalGeneration", T5, PAIR, "wo"),
+    "LongT5": ("LongT5ForConditionalGeneration", T5 | {"feed_forward_proj": "relu"}, PAIR, "wo"),
     "Switch": (
         "SwitchTransformersForConditionalGeneration",
-        T5 | {"num_experts": 2, "feed_forward_proj": "relu", "num_sparse_encoder_layers": 1},
+        T5
+        | {
+            "feed_forward_proj": "relu",
+            "num_experts": 2,
+            "num_decoder_layers": 2,
+            "num_sparse_encoder_layers": 1,
+            "num_sparse_decoder_layers": 1,
+        },
         PAIR,
         "wo",
     ),
