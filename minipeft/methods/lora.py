@@ -70,7 +70,7 @@ class LoraLayer(Tuner):
         return self.lora_A.weight, self.lora_B.weight, self.scaling
 
 
-LoraLayer = LoraLayer  # the name that lessons of version 0.2 import
+LoraTuner = LoraLayer  # the name that lessons of version 0.2 import
 
 # Layers of later papers: (whether a config asks for it, its class), entered by `variant`.
 VARIANTS: list[tuple[Callable[["LoraConfig"], bool], type[LoraLayer]]] = []

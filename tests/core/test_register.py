@@ -53,3 +53,10 @@ def test_another_class_cannot_take_a_name(name):
             peft_type: ClassVar[str] = name
 
     assert METHODS["LORA"] is LoraConfig
+
+
+def test_the_layer_s_old_name_is_still_importable():
+    """Lessons that students copied from version 0.2 say LoraTuner."""
+    from minipeft.methods import lora
+
+    assert lora.LoraTuner is lora.LoraLayer
