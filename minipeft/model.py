@@ -107,6 +107,13 @@ class PeftModel(nn.Module):
     def get_base_model(self) -> nn.Module:
         return self._modules["base_model"]
 
+    def get_submodule(self, target: str) -> nn.Module:
+        """The module of this name in `named_modules()`, where `base_model` is the base itself."""
+        first, _, rest = target.partition(".")
+        if first == "base_model":
+            return self.get_base_model().get_submodule(rest)
+        return super().get_submodule(target)
+
     @property
     def peft_config(self) -> dict[str, PeftConfig]:
         return {name: adapter.config for name, adapter in self.adapters.items()}

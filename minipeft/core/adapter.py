@@ -281,7 +281,7 @@ def check_fits(name: str, tensor: Tensor, own: dict[str, Tensor]) -> None:
             f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
             f"{tuple(own[name].shape)}: was the adapter trained on another base?"
         )
-    if own[name].is_meta:
+    if own[name].is_meta and not tensor.is_meta:
         raise ValueError(
             f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; load "
             "its weights first"

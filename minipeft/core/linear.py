@@ -48,18 +48,16 @@ def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
     )
 
 
-def is_plain_frozen_linear(layer: nn.Module, x: Tensor) -> bool:
-    """Whether layer(x) is x W^T + b in x's dtype and dx is dh W, with nothing else to it.
+def is_plain_linear(layer: nn.Module, x: Tensor) -> bool:
+    """Whether layer(x) is x W^T + b in x's dtype, with nothing else to it.
 
     False for a forward, a parametrization or a kind of tensor that is not nn.Linear's or our
-    Linear4bit's, for hooks, a trained weight or bias, autocast, and under torch.func.
+    Linear4bit's, for hooks, autocast, and under torch.func.
     """
     packed = is_4bit(layer)
     if not packed and not (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter):
         return False
     if has_hooks(layer) or "forward" in vars(layer):
-        return False
-    if layer.weight.requires_grad or (layer.bias is not None and layer.bias.requires_grad):
         return False
     if torch._C._are_functorch_transforms_active():
         return False

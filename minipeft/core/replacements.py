@@ -32,6 +32,8 @@ class Replacement:
 
         Raises RuntimeError where that is an adapted layer's place: the adapter is not there, then.
         """
+        if isinstance(self.new, nn.Parameter):  # FSDP2 takes parameters' places: see `live`
+            return
         owner, attribute = self.sites[0]
         now = getattr(owner, attribute)
         if now is self.new or (isinstance(now, nn.Module) and unwrapped(now) is self.new):

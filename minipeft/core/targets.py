@@ -57,15 +57,18 @@ def in_chosen_layers(path: str, config: LayerConfig) -> bool:
 
 
 def check_all_used(config: LayerConfig, targets: Iterable[str]) -> None:
-    """Raise ValueError for an entry of a new adapter's config that concerns none of its targets."""
+    """Raise ValueError for an entry of a new adapter's config that concerns none of its targets.
+
+    A name in target_modules may be left out by exclude_modules and modules_to_save: they say so.
+    """
     targets = list(targets)
+    left_out_on_purpose = config.exclude_modules or config.modules_to_save
     listed = config.target_modules if not isinstance(config.target_modules, str) else []
-    for name in listed or []:
+    for name in [] if left_out_on_purpose else listed or []:
         if not any(matches(path, [name]) for path in targets):
             raise ValueError(
-                f"target_modules={name!r} matches, but exclude_modules={config.exclude_modules!r}, "
-                f"modules_to_save={config.modules_to_save!r} and "
-                f"layers_to_transform={config.layers_to_transform!r} leave none of it over; "
+                f"target_modules={name!r} matches, but "
+                f"layers_to_transform={config.layers_to_transform!r} leaves none of it over; "
                 f"{nearest(name, {path.rpartition('.')[2] for path in targets})}"
             )
     numbers = {layer_number(path, config) for path in targets} - {None}

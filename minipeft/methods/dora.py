@@ -41,7 +41,7 @@ class DoraLayer(LoraLayer):
         x_wide = x.to(A.dtype)  # (..., in), 32 bits: the one cast
         x_dropped = self.dropout(x_wide)
         precise = x.dtype.itemsize >= 4  # 16 bits would round a small update of W0 away
-        if x_dropped is x and precise and fast.applies(base, x, A, B):
+        if x_dropped is x and precise and fast.applies(base, x, A, B, frozen=True):
             return fast.dora(base, x, A, B, self.lora_magnitude_vector, s)
         g = self.lora_magnitude_vector / self.norm(dense_weight(base))
         h = base(x)  # W0 x + b, (..., out)

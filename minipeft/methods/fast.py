@@ -1,6 +1,6 @@
 """The papers' sums in fewer passes over memory. Optional: each `forward` has the plain equation.
 
-`applies` is the one guard: it lets a plain, frozen linear layer without hooks through.
+`applies` is the one guard: it lets a plain linear layer without hooks through.
 benchmarks/README.md, "Where the time goes", says what each trick saves.
 """
 
@@ -12,18 +12,21 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.compiler import is_compiling
 
-from minipeft.core.linear import dense_weight, is_plain_frozen_linear
+from minipeft.core.linear import dense_weight, is_plain_linear
 
 
-def applies(base: nn.Module, x: Tensor, *factors: Tensor) -> bool:
+def applies(base: nn.Module, x: Tensor, *factors: Tensor, frozen: bool = False) -> bool:
     """Whether base(x) is x W0^T + b and nothing else, all in one dtype, for x (..., in).
 
-    False for a layer with a hook of any kind, a forward or weight type of its own, or something
-    trained; under autocast, torch.compile and torch.func; and where a factor has another dtype.
+    False for a layer with a hook of any kind, or a forward or weight type of its own; under
+    autocast, torch.compile and torch.func; where a factor has another dtype; and, with `frozen`,
+    where the layer is trained.
     """
     same_dtype = all(factor.dtype == x.dtype for factor in factors)
     flat = type(x) in (Tensor, nn.Parameter) and x.dim() > 1 and x.is_contiguous()
-    return same_dtype and flat and not is_compiling() and is_plain_frozen_linear(base, x)
+    if not (same_dtype and flat) or is_compiling() or not is_plain_linear(base, x):
+        return False
+    return not (frozen and any(parameter.requires_grad for parameter in base.parameters()))
 
 
 def low_rank(

@@ -70,7 +70,6 @@ def test_memory_command(capsys):
         (["count", "llama-7b", "--targets", "q_proj"], "full fine-tuning has no options"),
         (["count", "llama-7b", "--method", "lora", "--set", "rang=3"], "no option 'rang'"),
         (["count", "llama-7b", "--method", "lora", "--set", "r"], "must be NAME=VALUE"),
-        (["count", "llama-7b", "--method", "lora"], "target_modules=None"),
         (["count", "nowhere/config.json"], "nowhere"),
         (["memory", "llama-7b", "--optimizer", "adam"], "optimizer='adam'"),
         (["memory", "llama-7b", "--fits", "much"], "room='much' is no size"),

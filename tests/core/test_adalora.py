@@ -68,8 +68,6 @@ def test_count_is_the_closed_form_and_peft_s(family):
     layers = pair.ours.adapters["default"].layers
     trained, total = pair.ours.get_nb_trainable_parameters()
     assert trained == sum(4 * (sum(shape_of(layer.base_layer)) + 1) for layer in layers.values())
-    config = pair.ours.peft_config["default"]
-    assert trained == sum(config.count(path, layer.base_layer) for path, layer in layers.items())
     assert (trained, total + len(layers)) == pair.theirs.get_nb_trainable_parameters()
 
 

@@ -8,9 +8,10 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import minipeft
+from tests.closeness import assert_close
 
 from .models import FAMILIES, build, toy
-from .peers import assert_equal, gradients, scramble, trained_by_us, wrap_ours
+from .peers import gradients, scramble, trained_by_us, wrap_ours
 from .snapshots import assert_says
 
 RANDOM = {"r": 2, "init_lora_weights": False}
@@ -31,7 +32,7 @@ def test_gradients_under_checkpointing_are_those_without(family, reentrant, befo
     checkpointed = {name: g.clone() for name, g in gradients(model, trained).items()}
     model.gradient_checkpointing_disable()
     for name, gradient in gradients(model, trained).items():
-        assert_equal(checkpointed[name], gradient, 1e-12, name)
+        assert_close(checkpointed[name], gradient, name)
 
 
 def test_pixels_reach_a_checkpointed_vision_model():
@@ -152,7 +153,7 @@ def test_files_say_nothing_of_wrappers(wrapped, bias, tmp_path):
         assert not any("_orig_mod" in key or "_wrapped_module" in key for key in keys)
         again = minipeft.PeftModel.from_pretrained(use(), tmp_path / train.__name__)
         with torch.no_grad():
-            assert_equal(again(tokens), model(tokens), 1e-6)
+            assert_close(again(tokens), model(tokens))
 
 
 @pytest.mark.parametrize("name", ["modules_to_save", "original_module", "base_layer", "tuner"])

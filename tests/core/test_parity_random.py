@@ -8,6 +8,8 @@ from tests.closeness import assert_close
 from .models import FAMILIES, LAYERS, build
 from .peers import our_targets, raises_in_peft, twins, wrap_ours, wrap_theirs
 
+CONCERNS_NO_TARGET = ("matches no target", "holds none of the targets", "leaves none of it over")
+
 
 @st.composite
 def configurations(draw) -> tuple[str, dict]:
@@ -48,7 +50,11 @@ def test_any_configuration(configuration):
         except ValueError:
             return
         raise AssertionError(f"peft refuses this, and we don't: {options}")
-    pair = twins(family, options)
+    try:
+        pair = twins(family, options)
+    except ValueError as error:  # peft passes over an entry that concerns no target
+        assert any(words in str(error) for words in CONCERNS_NO_TARGET), options
+        return
     assert our_targets(pair.ours) == set(pair.theirs.base_model.targeted_module_names)
     assert pair.ours.get_nb_trainable_parameters() == pair.theirs.get_nb_trainable_parameters()
     assert_close(*pair.answers(), "logits")

@@ -95,8 +95,8 @@ def test_bad_options_are_named(options, message):
 def test_unknown_options_and_those_not_built_are_refused(tmp_path):
     with pytest.raises(TypeError, match="num_virtual_token'; nearest: 'num_virtual_tokens'"):
         minipeft.PromptTuningConfig(num_virtual_token=3)
-    fields = {"num_virtual_tokens": 3, "tokenizer_kwargs": {"use_fast": False}}
-    with pytest.raises(ValueError, match="tokenizer_kwargs"):
+    fields = {"num_virtual_tokens": 3, "prompt_scale": 2.0}
+    with pytest.raises(ValueError, match="prompt_scale"):
         minipeft.PromptTuningConfig.from_dict(fields)
 
 

@@ -52,9 +52,8 @@ def test_outputs_gradients_projections_and_counts_are_peft_s(family, case):
         theirs = getattr(pair.theirs.base_model, name)["default"]
         ours = getattr(adapter.shared, name)
         assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype, name
-    for path, layer in adapter.layers.items():
+    for layer in adapter.layers.values():
         learned = sum(parameter.numel() for parameter in layer.tuner.parameters())
-        assert learned == adapter.config.count(path, layer.base_layer)
         assert learned == 7 + shape_of(layer.base_layer)[0]
 
 

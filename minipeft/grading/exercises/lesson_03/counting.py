@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
-from .asked import architecture, kind_and_count
+from .asked import architecture, kind_and_count, unseen
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL_LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]
@@ -98,19 +98,6 @@ COUNT = Task(
     why="Each target costs r (d_in + d_out): linear in its sides, where the matrix itself is their "
     "product. With GQA 'q and v' is no longer 4 r d for each layer.",
 )
-
-
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's counts, in a form that is compared but not printed."""
-    whole = {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}
-    return whole
 
 
 def on_sheet(counter: Callable, sheet: Sheet) -> dict[str, int]:
