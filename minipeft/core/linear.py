@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.layer import NotMergeable
-from minipeft.core.modules import has_hooks
 
 
 def is_conv1d(layer: nn.Module) -> bool:
@@ -46,26 +45,6 @@ def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
     return bitsandbytes.functional.dequantize_4bit(layer.weight.data, state).to(
         dtype or state.dtype
     )
-
-
-def is_plain_linear(layer: nn.Module, x: Tensor) -> bool:
-    """Whether layer(x) is x W^T + b in x's dtype, with nothing else to it.
-
-    False for a forward, a parametrization or a kind of tensor that is not nn.Linear's or our
-    Linear4bit's, for hooks, autocast, and under torch.func.
-    """
-    packed = is_4bit(layer)
-    if not packed and not (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter):
-        return False
-    if has_hooks(layer) or "forward" in vars(layer):
-        return False
-    if torch._C._are_functorch_transforms_active():
-        return False
-    # Under autocast it computes in another dtype; the meta device has no autocast.
-    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
-        return False
-    computes_in = layer.compute_dtype or x.dtype if packed else layer.weight.dtype
-    return computes_in == x.dtype
 
 
 def shape_of(layer: nn.Module) -> tuple[int, int]:

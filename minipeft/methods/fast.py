@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.compiler import is_compiling
 
-from minipeft.core.linear import dense_weight, is_plain_linear
+from minipeft.core.linear import dense_weight, is_4bit
+from minipeft.core.modules import HOOKS
 
 
 def applies(base: nn.Module, x: Tensor, *factors: Tensor, frozen: bool = False) -> bool:
@@ -22,11 +23,35 @@ def applies(base: nn.Module, x: Tensor, *factors: Tensor, frozen: bool = False) 
     autocast, torch.compile and torch.func; where a factor has another dtype; and, with `frozen`,
     where the layer is trained.
     """
-    same_dtype = all(factor.dtype == x.dtype for factor in factors)
-    flat = type(x) in (Tensor, nn.Parameter) and x.dim() > 1 and x.is_contiguous()
-    if not (same_dtype and flat) or is_compiling() or not is_plain_linear(base, x):
+    if not is_plain(base) or (frozen and any(p.requires_grad for p in base.parameters())):
         return False
-    return not (frozen and any(parameter.requires_grad for parameter in base.parameters()))
+    computes_in = getattr(base, "compute_dtype", None) or x.dtype  # a 4-bit layer's option
+    if type(base) is nn.Linear:
+        computes_in = base.weight.dtype
+    if any(dtype != x.dtype for dtype in (computes_in, *(factor.dtype for factor in factors))):
+        return False
+    flat = type(x) in (Tensor, nn.Parameter) and x.dim() > 1 and x.is_contiguous()
+    return flat and not is_transformed(x)
+
+
+def is_plain(layer: nn.Module) -> bool:
+    """Whether calling the layer runs nn.Linear's forward, or a 4-bit layer's, and nothing else.
+
+    Its hooks are in the dicts that nn.Module looks at, its own and those for all modules.
+    """
+    everywhere = nn.modules.module
+    if any(getattr(layer, name) or getattr(everywhere, f"_global{name}") for name in HOOKS):
+        return False
+    if "forward" in vars(layer):
+        return False
+    return (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter) or is_4bit(layer)
+
+
+def is_transformed(x: Tensor) -> bool:
+    """Whether torch.compile, torch.func or autocast changes what an operation on x does."""
+    if is_compiling() or torch._C._are_functorch_transforms_active():
+        return True
+    return not x.is_meta and torch.is_autocast_enabled(x.device.type)  # meta has no autocast
 
 
 def low_rank(

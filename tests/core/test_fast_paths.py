@@ -1,11 +1,16 @@
 """Gradients written out by hand, in LoRA's sum and DoRA's product, beside the plain equations."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+import minipeft
+from minipeft.core.adapted import AdaptedLinear
 from minipeft.methods.dora import DoraLayer
 from minipeft.methods.fast import AddProduct, DenseProduct, direction, row_norms
 from minipeft.methods.lora import LoraLayer
@@ -249,3 +254,22 @@ def test_a_small_update_is_not_rounded_away_in_16_bits(monkeypatch):
     assert row_norms(wide).tolist() == pytest.approx([exact] * OUT, rel=1e-6)
     assert tuner(torch.ones(6, IN).bfloat16(), base).dtype == torch.bfloat16
     assert not products
+
+
+def test_one_forward_of_lora_is_read_in_three_files():
+    """Whoever steps through it in a debugger sees core/adapted, methods/lora and methods/fast."""
+    layer = AdaptedLinear(linear(bias=True), tuner_on(LoraLayer, linear(bias=True)))
+    package, files = Path(minipeft.__file__).parent, set()
+
+    def trace(frame, event, argument):
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(package):
+            files.add(path.relative_to(package).as_posix())
+
+    x, before = torch.randn(2, 5, IN, dtype=torch.float64), sys.getprofile()
+    sys.setprofile(trace)
+    try:
+        layer(x)
+    finally:
+        sys.setprofile(before)
+    assert files == {"core/adapted.py", "methods/lora.py", "methods/fast.py"}
