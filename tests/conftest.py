@@ -48,3 +48,31 @@ def pytest_runtest_setup(item):
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# The browser itself stays offline as well: a page that asks a CDN for something fails here.
+BROWSER_FLAGS = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of the system's chromium."""
+    named = os.environ.get("MINIPEFT_CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(
+            "no chromium on PATH: install it, or set MINIPEFT_CHROMIUM to a browser of yours"
+        )
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    """One browser for all tests of a worker: Playwright's loop can't be started twice."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()

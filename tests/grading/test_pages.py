@@ -1,6 +1,5 @@
 """The pages of students and of the class: accessible, in the light and in the dark, and escaped."""
 
-import shutil
 from datetime import datetime
 
 import pytest
@@ -20,7 +19,6 @@ from minipeft.grading.similarity import Pair, alike, prints
 from .handing_in import EXERCISE
 from .test_desk import handed
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 RULE = Rule(datetime(2026, 11, 30), 1, 10)
 TEXT = "B is zero,\n\nso <b>A</b> gets = nothing\u202e.\n" + "long" * 200
 
@@ -109,27 +107,21 @@ def test_a_line_stays_a_line():
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 @pytest.mark.timeout(300)
-def test_axe_finds_no_violation_in_the_light_nor_in_the_dark(pages):
+def test_axe_finds_no_violation_in_the_light_nor_in_the_dark(pages, browser):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        for scheme in ("light", "dark"):
-            context = browser.new_context(color_scheme=scheme, bypass_csp=True)
-            page = context.new_page()
-            backgrounds = set()
-            for name, text in pages[0].items():
-                page.set_content(text)
-                found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
-                assert found.violations_count == 0, (name, scheme, found.generate_report())
-                colour = "getComputedStyle(document.body).backgroundColor"
-                backgrounds.add(page.evaluate(colour))
-            assert len(backgrounds) == 1
-            assert ("255, 255, 255" in backgrounds.pop()) is (scheme == "light")
-        browser.close()
+    for scheme in ("light", "dark"):
+        context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+        page = context.new_page()
+        backgrounds = set()
+        for name, text in pages[0].items():
+            page.set_content(text)
+            found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
+            assert found.violations_count == 0, (name, scheme, found.generate_report())
+            backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert len(backgrounds) == 1
+        assert ("255, 255, 255" in backgrounds.pop()) is (scheme == "light")
+        context.close()
 
 
 GIVEN = "def lora_forward(x, weight, A, B, alpha):\n    pass\n"
