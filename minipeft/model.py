@@ -138,9 +138,7 @@ class PeftModel(nn.Module):
         check_name(adapter_name)
         if adapter_name in self.adapters:
             raise ValueError(f"there is an adapter {adapter_name!r} already; choose another name")
-        with (
-            self.disable_adapter()
-        ):  # copies are made of the base's modules, not of another adapter's
+        with self.disable_adapter():  # the copies are of the base's modules, not of an adapter's
             adapter = Adapter(self.get_base_model(), peft_config, tensors)
         self.adapters[adapter_name] = adapter
 
