@@ -38,7 +38,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Skip what the machine lacks; seed; allow loopback to what talks to a server or a kernel."""
+    """Skip what the machine lacks; seed; allow loopback to what talks to a server or a kernel.
+
+    torch.compile counts how often it recompiles a function in the whole process, and gives up at
+    eight: each test begins at zero, whichever files share its worker.
+    """
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("this machine has no NVIDIA GPU")
     if item.get_closest_marker("compiler") and not shutil.which(CXX):
@@ -48,6 +52,8 @@ def pytest_runtest_setup(item):
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    if compiler := sys.modules.get("torch._dynamo"):
+        compiler.reset()
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

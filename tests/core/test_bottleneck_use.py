@@ -163,7 +163,6 @@ def test_an_adapter_before_its_norm_says_so_instead_of_guessing():
 
 @pytest.mark.parametrize("style", ["pfeiffer", "parallel"])
 def test_it_compiles_in_one_graph(style):
-    torch._dynamo.reset()
     model = scrambled(decoder(), style)
     tokens = batch()["input_ids"]
     compiled = torch.compile(model, backend="eager", fullgraph=True)

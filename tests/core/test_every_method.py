@@ -171,7 +171,6 @@ def test_it_compiles(method, monkeypatch):
     """backend="eager" traces as any does, and needs no C++ compiler; one block says it all."""
     monkeypatch.setattr("tests.core.models.LAYERS", 1)
     model = adapted(method, "gpt2", torch.float64)
-    torch._dynamo.reset()
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
         assert_close(compiled(**batch()).logits, logits(model), method)
