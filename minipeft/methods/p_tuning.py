@@ -10,6 +10,7 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from minipeft.core.errors import check_choice, check_dropout, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
@@ -90,7 +91,9 @@ class PromptEncoder(VirtualTokens):
         return self.lstm_head(z)[0]
 
 
-@torch.compiler.disable  # traced, it would not find out
+# Traced, the function would not find out. This is torch.compiler.disable as torch uses it itself:
+# it imports the compiler, which takes a second, at the first call.
+@_disable_dynamo
 @functools.cache
 def has_lstm(device: str, dtype: torch.dtype) -> bool:
     """Whether torch can run an LSTM under autocast to `dtype` on this device: it tries one."""

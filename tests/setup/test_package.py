@@ -94,3 +94,14 @@ def test_every_public_name_is_there_and_a_wrong_one_says_so():
     assert set(minipeft.LATER) <= set(minipeft.__all__)
     with pytest.raises(AttributeError, match="'count_parametres'"):
         _ = minipeft.count_parametres
+
+
+def test_importing_it_brings_nothing_that_is_slow_to_import():
+    """Beside torch, which the user has imported already: its compiler alone takes a second."""
+    slow = {"torch._dynamo", "torch._inductor", "matplotlib", "IPython", "transformers", "scipy"}
+    program = "import sys, torch; before = set(sys.modules); import minipeft; "
+    program += f"print(*({slow} & set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
