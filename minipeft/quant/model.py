@@ -8,8 +8,11 @@ checkpoint folder it never lies there whole.
 Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3.
 """
 
+import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from minipeft.core.linear import (
     is_linear,
     with_weight,
 )
-from minipeft.core.modules import has_hooks, weights_read_by
+from minipeft.core.modules import HOOKS
 from minipeft.core.patterns import is_below, matches
 from minipeft.core.replacements import places, tied_to
 from minipeft.core.targets import HEADS, is_called
@@ -162,9 +165,32 @@ def is_replaceable(modules: dict[str, nn.Module], path: str) -> bool:
     layer, name = modules[path], path.rpartition(".")[2]
     parts = path.split(".")
     owners = (modules[".".join(parts[:depth])] for depth in range(len(parts)))
-    read = any(name in weights_read_by(type(owner)) for owner in owners)
+    read = any(name in weights_read_by(kind) for owner in owners for kind in type(owner).__mro__)
     plain = is_conv1d(layer) or type(layer).forward in PLAIN
     return plain and not read and is_called(modules, path)
+
+
+@cache
+def weights_read_by(kind: type) -> frozenset[str]:
+    """The names of layers whose `weight` the methods of a class read, as their source says.
+
+    T5 casts to `self.wo.weight.dtype`, nn.TransformerEncoderLayer hands `self.linear1.weight` to a
+    fused kernel: codes of 4 bits are no such weight. Methods that initialize don't count.
+    """
+    if kind is nn.Module:
+        return frozenset()
+    methods = [m for name, m in vars(kind).items() if not re.search("init|reset", name)]
+    sources = [source_of(method) for method in methods if inspect.isfunction(method)]
+    return frozenset(re.findall(r"\.(\w+)\.weight\b(?!\.device)", "\n".join(sources)))
+
+
+def source_of(method: Callable) -> str:
+    """A function's source; where there is none, `weight` of every name in the function's code."""
+    try:
+        return inspect.getsource(method)
+    except OSError:
+        names = method.__code__.co_names
+        return " ".join(f".{name}.weight" for name in names) if "weight" in names else ""
 
 
 def check_bare(model: nn.Module, step: str) -> None:
@@ -179,7 +205,7 @@ def check_bare(model: nn.Module, step: str) -> None:
 
 def check_weight(path: str, layer: nn.Module, options: dict[str, Any]) -> None:
     """Raise ValueError for a layer that can't be quantized, before any is."""
-    if has_hooks(layer) or "forward" in vars(layer):
+    if any(getattr(layer, name) for name in HOOKS) or "forward" in vars(layer):
         raise ValueError(
             f"{path} has hooks, or a forward that was replaced (accelerate does so), which a layer "
             "in four bits wouldn't have: quantize_model comes first, hooks second"
