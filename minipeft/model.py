@@ -19,7 +19,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.files import check_name, read_adapter, read_tensors, save_adapters
 from minipeft.core.linear import packed_away
-from minipeft.core.sharded import place_of, reshard, whole
+from minipeft.core.sharded import gathered, place_of, reshard, whole
 from minipeft.hugging_face import (
     BaseModel,
     LoadResult,
@@ -294,10 +294,8 @@ class PeftModel(nn.Module):
                 f"adapter {name} is merged already: a second merge would add its update twice; "
                 "call unmerge_adapter() first"
             )
-        reshard(self)
-        if safe_merge and (path := self._active.unsafe_layer()):
-            raise ValueError(f"merging {name} would put NaN or inf into {path}: nothing was merged")
-        return self._active.merge(requantize)
+        with gathered(self, self._active.layers.values()):
+            return self._active.merge(requantize, safe_merge)
 
     def unmerge_adapter(self) -> None:
         """Put every W0 back, exactly. Raises RuntimeError when not merged."""
@@ -311,8 +309,8 @@ class PeftModel(nn.Module):
         """Merge for good and give back the base's own modules, without a trace of an adapter."""
         if not self.merged:
             self.merge_adapter(safe_merge, requantize)
-        reshard(self)
-        self._active.finalize_merge()
+        with gathered(self, self._active.layers.values()):
+            self._active.finalize_merge()
         note_quantization(self.get_base_model())
         return self._released()
 

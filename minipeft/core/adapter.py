@@ -147,16 +147,11 @@ class Adapter:
         """What the method adds to the loss; 0.0 where it adds nothing."""
         return self.config.penalty(self.tuners)
 
-    def unsafe_layer(self) -> str | None:
-        """The first layer, if any, whose W' would hold NaN or inf."""
-        return next(
-            (path for path, layer in self.layers.items() if not layer.merges_safely()), None
-        )
-
-    def merge(self, requantize: bool = False) -> dict[str, float]:
+    def merge(self, requantize: bool = False, safe: bool = False) -> dict[str, float]:
         """Merge every layer; the largest rounding error of W' by layer.
 
-        Raises NotMergeable, and ValueError where a weight is tied; nothing has changed then.
+        Raises NotMergeable, and ValueError where a weight is tied and, with `safe`, where W' would
+        hold NaN or inf; nothing has changed then.
         """
         self.adopt()
         if self.prompt is not None:
@@ -167,7 +162,12 @@ class Adapter:
                 "Keep the adapter unmerged, or first give the layer a weight of its own and set "
                 "the model's tie_word_embeddings to False"
             )
-        merged = {path: layer.merged_twin(requantize) for path, layer in self.layers.items()}
+        merged = {}
+        for path, layer in self.layers.items():
+            try:
+                merged[path] = layer.merged_twin(requantize, safe)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; nothing was merged") from error
         for path, (twin, _) in merged.items():  # nothing can fail any more
             self.layers[path].put_twin(twin)
         self.merged = True
