@@ -14,23 +14,23 @@ from torch import Tensor, nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.adapter import Adapter
-from minipeft.core.checkpointing import give_input_gradients
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
-from minipeft.core.files import check_name, read_adapter, read_tensors, save_adapters
 from minipeft.core.linear import packed_away
 from minipeft.core.sharded import gathered, place_of, reshard, whole
-from minipeft.hugging_face import (
+from minipeft.interop.checkpointing import give_input_gradients
+from minipeft.interop.files import check_name, read_adapter, read_tensors, save_adapters
+from minipeft.interop.hugging_face import (
     BaseModel,
     LoadResult,
     check_keywords,
     check_present,
     enter_trainer,
 )
+from minipeft.interop.state import PREFIX, active_in, load_adapters, state_of_adapters
 from minipeft.quant.checkpoint_note import note_quantization
 from minipeft.several.layout import check_names, check_sample_after_sample
 from minipeft.several.mixed import BASE, Mixture
-from minipeft.several.state import PREFIX, active_in, load_adapters, state_of_adapters
 from minipeft.several.weighted import weighted_sum
 
 
@@ -39,7 +39,7 @@ def get_peft_model(
 ) -> "PeftModel":
     """Freeze `model` and attach a new adapter to it. Named and used as in Hugging Face peft.
 
-    options: more keywords of peft's; see minipeft/hugging_face.py for those that change nothing.
+    options: more keywords of peft, which change nothing; see interop/hugging_face.py.
     Raises TypeError or ValueError for what doesn't fit; the model is then as it was.
     """
     check_keywords("get_peft_model", options, base=model)
@@ -455,7 +455,7 @@ class PeftModel(nn.Module):
         that its optimizer can go on. subfolder: of the folder. options: more keywords of peft's,
         which change nothing.
 
-        Raises FileNotFoundError and ValueError as core/files.py says; the model is then as it was.
+        Raises FileNotFoundError and ValueError as read_adapter; the model is then as it was.
         """
         base = self.get_base_model()
         check_keywords("load_adapter", options, ["subfolder"], base)

@@ -14,7 +14,7 @@ from torch import nn
 from minipeft.budget.discrepancies import DISCREPANCIES
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit
-from minipeft.core.meta import meta_adapter
+from minipeft.shapes.meta_adapter import meta_adapter
 from minipeft.shapes.naming import architecture_for, model_for
 from minipeft.shapes.published import ARCHITECTURES
 

@@ -26,14 +26,14 @@ from minipeft.core.adapter import Adapter, layers_for
 from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.core.linear import is_linear
-from minipeft.core.meta import meta_adapter
 from minipeft.core.patterns import matches
 from minipeft.core.targets import HEADS, unmatched_names, without_unmatched_names
+from minipeft.interop.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.methods import METHODS
 from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.meta_adapter import meta_adapter
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LFS = b"version https://git-lfs"  # how a Git LFS pointer begins
