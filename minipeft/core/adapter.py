@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.config import LayerConfig, PeftConfig, nearest_config
-from minipeft.core.errors import nearest
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import is_conv1d
 from minipeft.core.replacements import (
@@ -24,7 +23,6 @@ from minipeft.core.replacements import (
     tied_to,
     trained_parameters,
 )
-from minipeft.core.sharded import copy_into
 from minipeft.core.targets import (
     check_all_used,
     check_head,
@@ -39,15 +37,14 @@ class Adapter:
     """A config and its replacements. Building one changes nothing in the model.
 
     model: the bare base. config: what to build; the adapter keeps a completed copy.
-    tensors: what a file holds, or None for a fresh start.
+    new: it starts to learn, and must fit every layer. Else its tensors will come from a file
+        (interop/loading.py), which may name modules that this model lacks.
     replacements: each by dotted name. prompt: the soft prompt, or None.
 
-    Raises ValueError for a config or tensors that don't fit the model.
+    Raises TypeError for what is no config, ValueError for one that doesn't fit the model.
     """
 
-    def __init__(
-        self, model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, config: PeftConfig, new: bool = True) -> None:
         if not isinstance(config, PeftConfig) or not hasattr(config, "peft_type"):
             raise TypeError(
                 f"peft_config={config!r} is none of minipeft's; {nearest_config(config)}"
@@ -56,10 +53,10 @@ class Adapter:
         config = replace(config.with_model_defaults(model), base_model_name_or_path=name)
         targets: dict[str, nn.Module] = {}
         if isinstance(config, LayerConfig):
-            config, targets = layers_for(model, config, new=tensors is None)
-        self.prompt = config.soft_prompt(model, new=tensors is None)
+            config, targets = layers_for(model, config, new)
+        self.prompt = config.soft_prompt(model, new)
         saved = modules_to_save(model, config)
-        if tensors is None:
+        if new:
             check_tied(model, saved)
             check_head(model, config, saved)
         if saved and hasattr(config, "modules_to_save"):
@@ -69,11 +66,9 @@ class Adapter:
         self.tied = tied_to(model, targets)
         self.shared = config.shared(targets) if targets else None
         self.replacements = self.adapt(targets)
-        self.replacements |= saved_modules(model, saved, together=tensors is None)
+        self.replacements |= saved_modules(model, saved, together=new)
         self.replacements |= trained_parameters(model, config, targets, saved)
         self.check_there()
-        if tensors is not None:
-            self.load_state_dict(tensors)
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
 
@@ -224,40 +219,6 @@ class Adapter:
             tensors |= self.shared.state_dict(prefix="base_model.")
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
 
-    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
-        """Copy tensors in. Raises ValueError, with nothing changed, unless all fit."""
-        own = self.state_dict()
-        if own and not own.keys() & tensors.keys():
-            raise ValueError(
-                f"no adapter's file for this: it has {next(iter(tensors), 'nothing')!r}, where "
-                f"{next(iter(own))!r} and the like belong"
-            )
-        for name in own:
-            if name not in tensors:
-                raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
-        for name, tensor in tensors.items():
-            check_fits(name, tensor, own)
-        if self.prompt is not None and self.prompt.encoded:
-            raise ValueError(
-                f"this {self.config.peft_type} adapter is in training: its file holds what the "
-                "encoder made, which can't be put back; open it with load_adapter"
-            )
-        for name, tensor in tensors.items():
-            copy_into(own[name], tensor)
-
-    def computes_as(self, other: "Adapter") -> bool:
-        """Whether the other adapter computes the same from the same tensors, which fit both."""
-
-        def form(adapter: Adapter) -> tuple:
-            shapes = {name: tensor.shape for name, tensor in adapter.state_dict().items()}
-            return shapes, {path: (type(t), numbers(t)) for path, t in adapter.tuners.items()}
-
-        def numbers(tuner: Tuner) -> dict[str, object]:
-            plain = {name: v for name, v in vars(tuner).items() if isinstance(v, int | float | str)}
-            return plain | {"training": None}  # the mode is the model's
-
-        return form(self) == form(other)
-
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
         """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""
         for replacement in self.replacements.values():
@@ -270,24 +231,6 @@ class Adapter:
                     thing.data = function(thing.data)
         if self.prompt is not None:
             self.prompt._apply(function)
-
-
-def check_fits(name: str, tensor: Tensor, own: dict[str, Tensor]) -> None:
-    """Raise ValueError unless a file's tensor can be copied into the adapter's own of that name."""
-    if name not in own:
-        raise ValueError(f"the adapter file has {name!r}, unknown here; {nearest(name, own)}")
-    if tensor.shape != own[name].shape:
-        raise ValueError(
-            f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
-            f"{tuple(own[name].shape)}: was the adapter trained on another base?"
-        )
-    if own[name].is_meta and not tensor.is_meta:
-        raise ValueError(
-            f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; load "
-            "its weights first"
-        )
-    if tensor.is_floating_point() != own[name].is_floating_point():
-        raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
 
 
 def layers_for(

@@ -11,7 +11,7 @@ once for all. Chen et al. 2023, "Punica"; Sheng et al. 2023, "S-LoRA".
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from minipeft.core.adapter import Adapter
 from minipeft.core.effective import EffectiveTensor
 from minipeft.core.layer import Tuner
 from minipeft.core.replacements import Replacement
+from minipeft.several.layout import check_names, check_sample_after_sample
 
 BASE = "__base__"
 
@@ -96,7 +97,7 @@ class Stack:
 
 
 class Mixture:
-    """Some adapters, stacked, from which each list of their names takes its pairs.
+    """Some adapters, stacked, from which each list of their names takes its pairs A, B.
 
     Raises ValueError for an adapter that is more than low-rank updates of linear layers.
     """
@@ -115,12 +116,9 @@ class Mixture:
         self.names: list[str] = []
         self.layers: list[MixedLinear] = []  # for these names
 
-    def outdated(self, adapters: dict[str, Adapter], names: list[str]) -> bool:
-        """Whether an adapter of these names isn't among the stacked ones, or has changed since."""
-        asked = [name for name in names if name != BASE]
-        here = all(
-            name in self.adapters and adapters.get(name) is self.adapters[name] for name in asked
-        )
+    def outdated(self, adapters: dict[str, Adapter]) -> bool:
+        """Whether one of these adapters isn't among the stacked ones, or has changed since."""
+        here = all(self.adapters.get(name) is adapter for name, adapter in adapters.items())
         state, settings, values = self.made_from
         if not here or state_of(self.places) != state or settings_of(self.adapters) != settings:
             return True
@@ -128,13 +126,13 @@ class Mixture:
         return not all(torch.equal(now[device], values[device]) for device in values)
 
     def unknown_layout(self, probed: frozenset[str]) -> dict[str, nn.Module]:
-        """The base's layers of which nobody has asked yet how they read a batch."""
+        """The base's layers that are not among those already asked how they read a batch."""
         paths = {stack.path: stack.replacement.base for stack in self.stacks}
         return {path: layer for path, layer in paths.items() if path not in probed}
 
     @contextmanager
-    def standing(self, names: list[str], in_blocks: frozenset[str]) -> Iterator[None]:
-        """Within the block the layers for these names stand in place of the base's."""
+    def attached(self, names: list[str], in_blocks: frozenset[str]) -> Iterator[None]:
+        """Within the block the base has the layers for these names in place of its own."""
         if names != self.names:
             self.names = list(names)
             self.layers = [stack.layer(names, stack.path in in_blocks) for stack in self.stacks]
@@ -145,6 +143,43 @@ class Mixture:
         finally:
             for stack in self.stacks:
                 stack.replacement.put(stack.replacement.base)
+
+
+class MixedBatches:
+    """The adapters that a model last mixed, and what is known of its layers' inputs.
+
+    mixture: those adapters, stacked. probed: the layers that were asked how they read a batch.
+    in_blocks: those of them that read it sample after sample.
+    """
+
+    def __init__(self) -> None:
+        self.mixture: Mixture | None = None
+        self.probed: frozenset[str] = frozenset()
+        self.in_blocks: frozenset[str] = frozenset()
+
+    @contextmanager
+    def within(
+        self,
+        base: nn.Module,
+        adapters: dict[str, Adapter],
+        names: list[str],
+        inputs: tuple,
+        options: dict[str, Any],
+    ) -> Iterator[None]:
+        """Within the block sample i of a call of the bare base goes through adapter `names[i]`.
+
+        adapters: those of these names. inputs, options: of the call. Raises ValueError as
+        check_names, Mixture and check_sample_after_sample.
+        """
+        check_names(base, names, inputs, options)
+        if self.mixture is None or self.mixture.outdated(adapters):
+            self.mixture = Mixture(adapters)
+        unknown = self.mixture.unknown_layout(self.probed)
+        if unknown and len(names) > 1:
+            reached = check_sample_after_sample(base, unknown, inputs, options)
+            self.in_blocks, self.probed = self.in_blocks | reached, self.probed | {*unknown}
+        with self.mixture.attached(names, self.in_blocks):
+            yield
 
 
 def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:
