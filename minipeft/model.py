@@ -22,6 +22,7 @@ from minipeft.interop.hugging_face import BaseModel, check_keywords, check_prese
 from minipeft.interop.loading import open_adapter
 from minipeft.interop.saving import SavedModel
 from minipeft.interop.sharded import gathered
+from minipeft.methods.prompted_models import check_generation
 from minipeft.quant.checkpoint_note import note_quantization
 from minipeft.several.mixed import BASE, MixedBatches
 from minipeft.several.weighted import weighted_sum
@@ -141,7 +142,7 @@ class PeftModel(SavedModel):
     def generate(self, *inputs: Any, adapter_names: list[str] | None = None, **options: Any) -> Any:
         """The base's own generate, with the active adapter or one for each sample."""
         if self.attached and self._active is not None and self._active.prompt is not None:
-            self._active.prompt.check_generation(self.get_base_model(), options)
+            check_generation(self.get_base_model(), options)
         with self.mixed(adapter_names, inputs, options):
             return self.get_base_model().generate(*inputs, **options)
 

@@ -4,7 +4,6 @@ Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", 
 Trained: P (n, d), n d numbers; E and f are frozen.
 """
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from minipeft.core.errors import check_choice
 from minipeft.methods.prompt_config import PromptLearningConfig
+from minipeft.methods.prompted_models import above, pools_at_padding
 from minipeft.methods.soft_prompt import SoftPrompt
 
 
@@ -134,17 +134,3 @@ class VirtualTokens(SoftPrompt):
         if places is not None:
             virtual = torch.arange(self.rows, device=places.device).expand(len(places), -1)
             inputs["position_ids"] = cat((virtual, places), dim=1)
-
-
-def pools_at_padding(module: nn.Module) -> bool:
-    """Whether a classifier reads each text's last token, which it finds by the padding after it."""
-    try:
-        return "pad_token_id" in inspect.getsource(inspect.unwrap(type(module).forward))
-    except (OSError, TypeError):  # there is no source
-        return False
-
-
-def above(path: str) -> list[str]:
-    """The names of the modules around the one called `path`, the model itself ("") first."""
-    parts = path.split(".") if path else []
-    return [".".join(parts[:length]) for length in range(len(parts))]
