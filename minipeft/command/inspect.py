@@ -28,7 +28,8 @@ from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear
 from minipeft.core.patterns import matches
-from minipeft.core.targets import HEADS, unmatched_names, without_unmatched_names
+from minipeft.core.target_checks import without_unmatched_names
+from minipeft.core.targets import HEADS, unmatched_names
 from minipeft.interop.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.interop.loading import load_tensors
 from minipeft.methods import METHODS

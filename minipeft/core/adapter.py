@@ -23,14 +23,14 @@ from minipeft.core.replacements import (
     tied_to,
     trained_parameters,
 )
-from minipeft.core.targets import (
+from minipeft.core.target_checks import (
     check_all_used,
     check_head,
-    expand_all_linear,
-    find_targets,
-    modules_to_save,
+    check_names,
+    check_targets,
     without_unmatched_names,
 )
+from minipeft.core.targets import expand_all_linear, find_targets, modules_to_save
 
 
 class Adapter:
@@ -245,7 +245,9 @@ def layers_for(
         config = replace(config, target_modules=expand_all_linear(model, config))
     if not new:
         config = without_unmatched_names(model, config)
+    check_names(model, config)
     layers = find_targets(model, config)
+    check_targets(model, config, layers)
     if new:
         check_all_used(asked, layers)
     stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())
