@@ -171,7 +171,7 @@ class Ledger:
 
 
 def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
-    """The model on the meta device, and why it can't be run there, or ""."""
+    """The model on the meta device, and why that can't be run, or ""."""
     if isinstance(wanted, nn.Module):
         config_of(wanted)
         return named_for(meta_copy(wanted), config), ""

@@ -125,7 +125,7 @@ def inspect_adapter(
 def read_adapter_fields(
     report: Inspection, source: dict[str, Any] | str | Path
 ) -> tuple[dict[str, Any], Shapes | None]:
-    """The fields of an adapter's config, and the shapes of its tensors where its file is there."""
+    """The fields of an adapter's config, and the shapes of the tensors in its file, if any."""
     if isinstance(source, dict):
         return source, None
     fields, path = read_json(source, CONFIG), Path(source)
@@ -177,7 +177,7 @@ def check_head(
 
 
 def check_fields(report: Inspection, fields: dict[str, Any]) -> PeftConfig | None:
-    """The config, with what it doesn't know reported; None where there is no such method."""
+    """The config, its unknown fields being reported; None for an unknown method."""
     method = fields.get("peft_type")
     if method not in METHODS:
         report.add(

@@ -73,9 +73,9 @@ class Adapter:
             parameter.requires_grad_(not config.inference_mode)
 
     def check_there(self) -> None:
-        """Raise ValueError where what would be trained has no numbers in a base that has some.
+        """Raise ValueError for parameters on the device meta, unless all of the base is on it.
 
-        A base that is on `meta` as a whole is there to be counted.
+        A base that is all on meta can be counted.
         """
         missing = next((path for path, held in self.named_parameters() if held.is_meta), None)
         hooked = any(hasattr(module, "_hf_hook") for module in self.base_model.modules())
@@ -86,7 +86,7 @@ class Adapter:
             )
 
     def adapt(self, targets: dict[str, nn.Module]) -> dict[str, Replacement]:
-        """An AdaptedLinear for each target that the method wants one on."""
+        """An AdaptedLinear for each target for which the method has a tuner."""
         sites, replacements = places(self.base_model), {}
         for path, layer in targets.items():
             tuner = self.config.tuner(path, layer)
@@ -116,7 +116,7 @@ class Adapter:
             self.prompt.detach(self.base_model)
 
     def adopt(self) -> None:
-        """Hold what stands in the model now, where the user has replaced a trained module."""
+        """Hold the modules that the user has set in place of trained ones."""
         if self.attached:
             for path, replacement in self.replacements.items():
                 replacement.adopt(path)
@@ -129,7 +129,7 @@ class Adapter:
 
     @property
     def tuners(self) -> dict[str, Tuner]:
-        """What the adapter learns for each adapted layer."""
+        """The tuner of each adapted layer, by dotted name."""
         return {path: layer.tuner for path, layer in self.layers.items()}
 
     @property
@@ -175,13 +175,13 @@ class Adapter:
         self.merged = False
 
     def finalize_merge(self) -> None:
-        """Make a merge final: the base's own layers take their places again, with W'."""
+        """Make a merge final: the base has its own layers again, which hold W'."""
         for path, layer in self.layers.items():
             self.replacements[path].put(layer.finalize_merge())
         self.merged = False
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the adapter holds, trained or not, by its place in the base."""
+        """The adapter's parameters, trained or frozen, by their place in the base."""
         for path, replacement in self.replacements.items():
             yield from replacement.named_parameters(path)
         if self.prompt is not None:
@@ -220,7 +220,7 @@ class Adapter:
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
 
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
-        """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""
+        """Apply `.to`, `.half` and the like to the modules that are not in the model's tree."""
         for replacement in self.replacements.values():
             for thing in (replacement.base, replacement.new):
                 if isinstance(thing, AdaptedLinear):

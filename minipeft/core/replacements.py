@@ -28,9 +28,9 @@ class Replacement:
                 value.train(owner.training)  # it missed what train() or eval() said meanwhile
 
     def adopt(self, path: str) -> None:
-        """Take as `new` what the user has put there since, such as a head of another size.
+        """Take as `new` the module that the user has set since, such as a head of another size.
 
-        Raises RuntimeError where that is an adapted layer's place: the adapter is not there, then.
+        Raises RuntimeError for an adapted layer: the model does not hold its adapter any more.
         """
         if isinstance(self.new, nn.Parameter):  # FSDP2 takes parameters' places: see `live`
             return
@@ -83,7 +83,7 @@ def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
 def saved_modules(
     model: nn.Module, saved: dict[str, nn.Module], together: bool
 ) -> dict[str, Replacement]:
-    """A trained copy of each module. together: what they share, the copies share as well."""
+    """A trained copy of each module. together: the copies share the tensors that the modules do."""
     sites, memo, replacements = places(model), {}, {}
     for path, module in saved.items():
         check_dense(module.named_parameters(path))
@@ -100,7 +100,7 @@ def trained_parameters(
 ) -> dict[str, Replacement]:
     """A trained copy of each parameter that the method trains in its place.
 
-    What stands in several places, such as the bias of BERT's predictions, has one copy for all.
+    A parameter of several modules, such as the bias of BERT's predictions, has one copy.
     """
     sites: dict[int, list[tuple[nn.Module, str]]] = {}
     wanted: dict[str, nn.Parameter] = {}

@@ -29,7 +29,7 @@ DENSE_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def check_names(model: nn.Module, config: LayerConfig) -> None:
-    """Raise ValueError, with the nearest names there are, for one that matches no module."""
+    """Raise ValueError, with the nearest names of modules, for a name that matches none."""
     modules, wanted = modules_by_name(model, remove_duplicate=False), config.target_modules
     if not wanted and (wanted is not None or config.needs_targets):
         known = endings(modules, config)

@@ -24,7 +24,7 @@ from minipeft.methods.lora import LoraLayer, variant
 class DoraLayer(LoraLayer):
     """h = b + g * (W0 x + s B A x), for x (..., in)."""
 
-    low_rank = Tuner.low_rank  # there is none: g scales W0, too
+    low_rank = Tuner.low_rank  # raises NotMergeable: g scales W0, too, so W' - W0 is not s B A
 
     def init_from(self, layer: nn.Module) -> Self:
         self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)

@@ -62,7 +62,7 @@ IA3: dict[str, tuple[str, ...]] = {
 }
 
 # Bottleneck adapters', by style first. The norm before the MLP shows the adapter its input, x.
-# BERT's norms come after the sum, and x is out of reach: there "pfeiffer" is half a "houlsby".
+# BERT's norms come after the sum, and x is out of reach: on BERT "pfeiffer" is half a "houlsby".
 LLAMA, BERT = ("llama", "mistral", "qwen2"), ("bert", "roberta")
 BOTTLENECK: dict[str, dict[str, tuple[str, ...] | str]] = {
     "houlsby": dict.fromkeys(LLAMA, ("self_attn.o_proj", "mlp.down_proj"))

@@ -51,7 +51,7 @@ class PrefixTuningConfig(PromptLearningConfig):
         return sizes | {"token_dim": heads * head_dim, "num_attention_heads": heads}
 
     def model_sizes(self, model: nn.Module) -> dict[str, int]:
-        """As the model itself fills its cache, where it can be asked: families differ there."""
+        """The sizes of the keys and values with which the model fills a cache; families differ."""
         sizes, kept = self.sizes(model.config), key_value_sizes(model)
         if kept is None:
             return sizes

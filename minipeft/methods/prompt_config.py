@@ -1,4 +1,4 @@
-"""What all soft prompts are told: how many rows, and the sizes of the model, as peft names them."""
+"""The options that all soft prompts share: the number of rows, and the sizes of the model."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self

@@ -85,7 +85,7 @@ def key_value_sizes(model: nn.Module) -> list[tuple[int, int, int, int]] | None:
         with mode, torch.no_grad():
             copied(torch.zeros(1, 1, dtype=torch.long), past_key_values=cache)
         layers = [(layer.keys.shape, layer.values.shape) for layer in cache.layers]
-    except Exception:  # whatever code of others does where there are no numbers
+    except Exception:  # code of others may raise anything on fake tensors
         return None
     return [(keys[1], keys[-1], values[1], values[-1]) for keys, values in layers]
 
@@ -94,7 +94,7 @@ def pools_at_padding(module: nn.Module) -> bool:
     """Whether a classifier reads each text's last token, which it finds by the padding after it."""
     try:
         return "pad_token_id" in inspect.getsource(inspect.unwrap(type(module).forward))
-    except (OSError, TypeError):  # there is no source
+    except (OSError, TypeError):  # a class without a source file
         return False
 
 

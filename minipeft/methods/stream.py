@@ -1,4 +1,4 @@
-"""The residual stream x of a block, shown to an adapter that doesn't stand where x is.
+"""The residual stream x of a block, for an adapter whose layer does not read x.
 
 In x + MLP(norm(x)) the MLP reads norm(x) alone; x itself is what goes into the norm.
 """
@@ -16,7 +16,7 @@ from minipeft.core.patterns import Patterns, matches
 
 
 class Stream(nn.Module):
-    """x of each block, on its way from the norm that reads it to the adapter that needs it.
+    """x of each block, kept from the norm that reads x until the adapter that needs x.
 
     blocks: those in which a norm shows x.
     """
@@ -42,7 +42,7 @@ class Stream(nn.Module):
 
 
 class StreamReader(Tuner):
-    """A norm as it is, whose input is put down for the adapter of its block. Trains nothing."""
+    """h = norm(x), whose x is kept for the adapter of the same block. Trains nothing."""
 
     shared: Stream  # set when the adapter is built: one for all its tuners
     why_apart = "a nonlinear adapter reads the norm's input"

@@ -117,7 +117,7 @@ def read_quantized(
 
 
 def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str]:
-    """The names of the layers to quantize; those that are in four bits already are left alone."""
+    """The names of the dense linear layers to quantize."""
     check_list("skip", skip, str)
     check_bare(model, "quantize_model")
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -146,7 +146,7 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
 
 
 def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> list[str]:
-    """What to leave alone: modules in `skip`, the head, those that a class keeps in 32 bits."""
+    """The modules that stay dense: in `skip`, the head, those that a class keeps in 32 bits."""
     kept = [path for path in modules if matches(path, list(skip or []))]
     if skip:
         head = getattr(modules[""], "get_output_embeddings", lambda: None)()
@@ -161,7 +161,7 @@ def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> lis
 
 
 def is_replaceable(modules: dict[str, nn.Module], path: str) -> bool:
-    """Whether the model does no more with this layer than to call it, and it is a plain product."""
+    """Whether a layer is x W^T + b and no more, and the model only calls it."""
     layer, name = modules[path], path.rpartition(".")[2]
     parts = path.split(".")
     owners = (modules[".".join(parts[:depth])] for depth in range(len(parts)))
@@ -194,7 +194,7 @@ def source_of(method: Callable) -> str:
 
 
 def check_bare(model: nn.Module, step: str) -> None:
-    """Raise ValueError for a model with an adapter, ours or peft's: it would be treated as base."""
+    """Raise ValueError for a model with an adapter, ours or peft's, which is no bare base."""
     for module in model.modules():
         if hasattr(module, "base_layer") or hasattr(module, "peft_config"):
             raise ValueError(
@@ -226,7 +226,7 @@ def packed(path: str, layer: nn.Module, options: dict[str, Any]) -> Linear4bit:
 
 @contextmanager
 def progress_bar(total: int, show: bool | None) -> Iterator[Callable[[], Any]]:
-    """What to call after each layer."""
+    """A function to call after each layer, which moves the bar."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -242,9 +242,9 @@ def prepare_model_for_kbit_training(
     use_gradient_checkpointing: bool = True,
     gradient_checkpointing_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """Freeze a quantized model, put what has 16 bits into 32, remember layers' inputs alone.
+    """Freeze a quantized model, cast its 16-bit tensors to 32, and turn gradient checkpointing on.
 
-    As in peft, but for two things: gradients pass checkpoints without a trick on the embeddings
+    As in peft, but for two things: gradients pass checkpoints without a hook on the embeddings
     ({"use_reentrant": False} unless you say otherwise), and a model is checkpointed in any case.
 
     Raises ValueError for a model that can't checkpoint, or that carries an adapter (it would be

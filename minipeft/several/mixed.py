@@ -64,7 +64,7 @@ class MixedLinear(nn.Module):
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
         low = rows @ self.A.mT  # (batch, length, r)
-        # Where nobody else needs h the product is added where it lies: half the memory traffic.
+        # In place where neither autograd nor a hook reads h: half the memory traffic.
         needed = h.requires_grad or self.base_layer._forward_hooks
         add = torch.baddbmm if needed else Tensor.baddbmm_
         return add(wide, low, self.B).to(h.dtype).view_as(h)
@@ -117,7 +117,7 @@ class Mixture:
         self.layers: list[MixedLinear] = []  # for these names
 
     def outdated(self, adapters: dict[str, Adapter]) -> bool:
-        """Whether one of these adapters isn't among the stacked ones, or has changed since."""
+        """Whether one of these adapters is not among the stacked ones, or has changed since."""
         here = all(self.adapters.get(name) is adapter for name, adapter in adapters.items())
         state, settings, values = self.made_from
         if not here or state_of(self.places) != state or settings_of(self.adapters) != settings:
@@ -183,7 +183,7 @@ class MixedBatches:
 
 
 def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:
-    """Where the tensors of these adapters are: (the parameters or buffers of a module, name)."""
+    """The tensors of these adapters, each as (dict of a module's parameters or buffers, name)."""
     tuners = [tuner for adapter in adapters.values() for tuner in adapter.tuners.values()]
     modules = {id(module): module for tuner in tuners for module in tuner.modules()}.values()
     owners = [tensors for m in modules for tensors in (m._parameters, m._buffers)]
@@ -191,14 +191,14 @@ def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str
 
 
 def state_of(places: list[tuple[dict[str, Tensor], str]]) -> list[tuple[int, int, int]]:
-    """Equal as long as no tensor there was replaced or changed under autograd's eyes."""
+    """Equal as long as no tensor was replaced, or changed with autograd's knowledge."""
     tensors = [owner[name] for owner, name in places if owner[name] is not None]
     return [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors]
 
 
 @torch.no_grad()
 def values_of(places: list[tuple[dict[str, Tensor], str]]) -> dict[torch.device, Tensor]:
-    """A copy of all the numbers there, flat, by device."""
+    """A flat copy of the numbers of these tensors, by device."""
     flat: dict[torch.device, list[Tensor]] = {}
     for owner, name in places:
         if owner[name] is not None:
