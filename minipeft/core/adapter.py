@@ -1,4 +1,4 @@
-"""An adapter is a thing you can hold: a config and a reversible set of replacements.
+"""Adapter: a config and a reversible set of replacements.
 
 A replacement is an AdaptedLinear for each target, a trained copy of each module in
 `modules_to_save`, or a trained copy of a parameter that the method trains in place (a bias). An
@@ -37,8 +37,8 @@ class Adapter:
     """A config and its replacements. Building one changes nothing in the model.
 
     model: the bare base. config: what to build; the adapter keeps a completed copy.
-    new: it starts to learn, and must fit every layer. Else its tensors will come from a file
-        (interop/loading.py), which may name modules that this model lacks.
+    new: True for an adapter that starts to learn, False for one whose tensors will come from a
+        file (interop/loading.py); a file's config may name modules that this model lacks.
     replacements: each by dotted name. prompt: the soft prompt, or None.
 
     Raises TypeError for what is no config, ValueError for one that doesn't fit the model.
@@ -68,11 +68,11 @@ class Adapter:
         self.replacements = self.adapt(targets)
         self.replacements |= saved_modules(model, saved, together=new)
         self.replacements |= trained_parameters(model, config, targets, saved)
-        self.check_there()
+        self.check_not_meta()
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
 
-    def check_there(self) -> None:
+    def check_not_meta(self) -> None:
         """Raise ValueError for parameters on the device meta, unless all of the base is on it.
 
         A base that is all on meta can be counted.

@@ -1,4 +1,4 @@
-"""Replacements: modules and parameters of a base that an adapter sets and sets back."""
+"""Replacement: a module or parameter in place of one of the base, and the way back."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -46,7 +46,7 @@ class Replacement:
         self.new = now
 
     def check_detachable(self) -> None:
-        """Raise RuntimeError for a parameter that FSDP2 has taken over: it would put it back."""
+        """Raise RuntimeError for a trained parameter that FSDP2 holds, and would set again."""
         if hasattr(self.live(), "full_tensor"):
             raise RuntimeError(
                 f"FSDP2 holds the trained {self.sites[0][1]}, which so can't be set back: save the "
@@ -54,7 +54,7 @@ class Replacement:
             )
 
     def live(self) -> nn.Module | nn.Parameter:
-        """`new`; the DTensor that FSDP2 has put in place of a trained parameter, if it has."""
+        """`new`, or the DTensor that FSDP2 has set in place of a trained parameter."""
         owner, attribute = self.sites[0]
         now = owner._parameters.get(attribute)
         if isinstance(self.new, nn.Parameter) and hasattr(now, "full_tensor"):

@@ -1,6 +1,6 @@
-"""What is refused of a config's names and of the modules that they mean, with the nearest choice.
+"""Errors about the names in a config and the modules that they match, with the nearest choice.
 
-An adapter that would be attached and do nothing is an error here.
+An adapter that would have no effect is an error.
 """
 
 import re
@@ -43,7 +43,7 @@ def check_names(model: nn.Module, config: LayerConfig) -> None:
 
 
 def check_targets(model: nn.Module, config: LayerConfig, found: dict[str, nn.Module]) -> None:
-    """Raise ValueError where nothing was found, or what the method can't sit on."""
+    """Raise ValueError where no layer was found, or one that the method can't adapt."""
     if config.target_modules is not None and not found:
         raise ValueError(
             f"target_modules={config.target_modules!r} matches, but "
@@ -57,7 +57,7 @@ def check_targets(model: nn.Module, config: LayerConfig, found: dict[str, nn.Mod
 
 
 def as_list(config: LayerConfig, option: str, known: set[str]) -> str:
-    """What to write where one string holds names, as in "q_proj" or "q_proj, v_proj"; or ""."""
+    """A hint for a string that holds names, such as "q_proj" or "q_proj, v_proj"; else ""."""
     value = getattr(config, option, None)
     meant = re.split(r"[\s,;|]+", value.strip("()[] ")) if isinstance(value, str) else []
     if not meant or not set(meant) <= known:
@@ -66,16 +66,16 @@ def as_list(config: LayerConfig, option: str, known: set[str]) -> str:
 
 
 def endings(modules: dict[str, nn.Module], config: LayerConfig) -> set[str]:
-    """The last names of what can be a target: what a student would write as one."""
+    """The last parts of the names of all possible targets."""
     fits = (path for path, module in modules.items() if is_linear(module) or config.accepts(module))
     return {path.rpartition(".")[2] for path in fits if path}
 
 
 def without_unmatched_names(model: nn.Module, config: LayerConfig) -> LayerConfig:
-    """A file's config less the names that match nothing.
+    """A file's config without the names that match no module.
 
-    peft writes such names: "score" beside "classifier" for every SEQ_CLS model. What the adapter
-    really holds is said by its tensors, and those must all fit.
+    peft writes such names: "score" beside "classifier" for every SEQ_CLS model. The tensors of the
+    file must all fit anyway.
     """
     modules = modules_by_name(model, remove_duplicate=False)
     for option, name in unmatched_names(modules, config):
@@ -90,9 +90,9 @@ def without_unmatched_names(model: nn.Module, config: LayerConfig) -> LayerConfi
 
 
 def check_all_used(config: LayerConfig, targets: Iterable[str]) -> None:
-    """Raise ValueError for an entry of a new adapter's config that concerns none of its targets.
+    """Raise ValueError for an entry of a new adapter's config that matches none of its targets.
 
-    A name in target_modules may be left out by exclude_modules and modules_to_save: they say so.
+    A name in target_modules may match modules that exclude_modules or modules_to_save leave out.
     """
     targets = list(targets)
     known = {path.rpartition(".")[2] for path in targets}
@@ -116,7 +116,7 @@ def check_all_used(config: LayerConfig, targets: Iterable[str]) -> None:
 def check_target(
     modules: dict[str, nn.Module], path: str, module: nn.Module, config: LayerConfig
 ) -> None:
-    """Raise ValueError unless a tuner on this module would be seen by the model."""
+    """Raise ValueError for a module that the method can't adapt, or that the model never calls."""
     accepted = config.accepts(module)
     if isinstance(module, AdaptedLinear):
         raise ValueError(f"{path} carries an adapter already; use add_adapter on its PeftModel")
@@ -166,7 +166,7 @@ def check_weight(path: str, layer: nn.Module) -> None:
 
 
 def check_head(model: nn.Module, config: PeftConfig, saved: dict[str, nn.Module]) -> None:
-    """Raise ValueError where a new classifier's head would stay as random as it is."""
+    """Raise ValueError where a new classifier's random head would not be trained."""
     heads = HEADS.get(config.task_type, [])
     if heads and not saved:
         known = {path.rpartition(".")[2] for path in modules_by_name(model) if path}

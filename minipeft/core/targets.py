@@ -70,7 +70,7 @@ def find_targets(model: nn.Module, config: LayerConfig) -> dict[str, nn.Module]:
 
 
 def entries(config: LayerConfig) -> Iterator[tuple[str, str, Callable[[str], bool]]]:
-    """Every name and pattern in a config: (its option, itself, whether it means a path)."""
+    """Each name and pattern in a config, as (option, name, whether the name matches a path)."""
     for option in ("target_modules", "exclude_modules", "modules_to_save"):
         value = getattr(config, option) or []
         for name in [value] if isinstance(value, str) else value:
@@ -91,7 +91,7 @@ def unmatched_names(
 
 
 def is_called(modules: dict[str, nn.Module], path: str) -> bool:
-    """nn.MultiheadAttention reads out_proj.weight itself and never calls the layer."""
+    """False for out_proj of nn.MultiheadAttention, which reads out_proj.weight instead."""
     return not isinstance(unwrapped(modules[path.rpartition(".")[0]]), nn.MultiheadAttention)
 
 

@@ -70,13 +70,13 @@ class BottleneckConfig(LayerConfig):
         return replace(self, target_modules=targets)
 
     def accepts(self, module: nn.Module) -> bool:
-        """A norm to read x from, or a module that turns one tensor into one, such as an MLP."""
+        """True for a norm, which shows x, and for a module that maps one tensor to one."""
         if is_norm(module):
             return self.style != "houlsby"
         return stream.is_map(module)
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:
-        """(what the adapter on this module reads, what it gives)."""
+        """(width of the adapter's input, width of its output)."""
         inside = stream.linear_layers(module)
         in_features, out_features = shape_of(inside[0])[1], shape_of(inside[-1])[0]
         return (in_features if self.style == "parallel" else out_features), out_features

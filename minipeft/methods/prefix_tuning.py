@@ -43,7 +43,7 @@ class PrefixTuningConfig(PromptLearningConfig):
             check_whole("encoder_hidden_size", self.encoder_hidden_size, 1)
 
     def sizes(self, shape: Any) -> dict[str, int]:
-        """Those of the keys and values, which grouped-query attention has fewer heads of."""
+        """The sizes of the keys and values: grouped-query attention has fewer heads for them."""
         sizes = super().sizes(shape)
         heads = getattr(shape, "num_key_value_heads", None) or sizes["num_attention_heads"]
         head_dim = getattr(shape, "head_dim", None)

@@ -60,7 +60,7 @@ class PromptTuningConfig(PromptLearningConfig):
         prompt.embedding.weight = nn.Parameter(table(ids.to(table.weight.device)))
 
     def text_tokens(self, vocabulary: int) -> Tensor:
-        """The ids (n,) of the text's tokens, over and over."""
+        """The ids (n,) of the text's tokens, repeated or cut to n."""
         file = Path(self.tokenizer_name_or_path)
         file = file / "tokenizer.json" if file.is_dir() else file
         if not file.is_file():
@@ -82,16 +82,16 @@ class PromptTuningConfig(PromptLearningConfig):
 
 
 class VirtualTokens(SoftPrompt):
-    """P (n, d), which every layer then reads as if it were n tokens before the text.
+    """P (n, d), which every layer reads like n tokens before the text.
 
-    The model answers for them as well: its logits are (batch, n + length, vocab), as in peft.
+    The model's logits are (batch, n + length, vocab), as in peft.
     """
 
     takes = "inputs_embeds"
     why_apart = "its vectors stand beside the tokens, in no weight of the base"
 
     def passes_over(self, module: nn.Module) -> bool:
-        """A decoder's classifier counts the text's padding itself: P comes into what is inside."""
+        """True for a decoder's classifier, which counts padding: the decoder inside takes P."""
         return pools_at_padding(module)
 
     def attach(self, model: nn.Module) -> None:
@@ -106,7 +106,7 @@ class VirtualTokens(SoftPrompt):
             self.cut.remove()
 
     def without_rows(self, reader: nn.Module, args: tuple, output: Any) -> Any:
-        """What the classifier sees of the model inside it: the text's places, not P's."""
+        """The decoder's output without the positions of P, for the classifier around it."""
         if isinstance(output, tuple):
             return (output[0][:, self.rows :], *output[1:])
         output.last_hidden_state = output.last_hidden_state[:, self.rows :]

@@ -1,7 +1,7 @@
-"""What a soft prompt has to know of the model that reads it: caches, generation, padding.
+"""Models that read a soft prompt: their caches, their ways to generate, their padding.
 
-P is in the cache and in no text. Code that counts the cache's entries as tokens goes wrong with it,
-and is refused; models that keep unlike keys and values, or pool at a text's end, are told apart.
+P is in the cache and in no text. Code that counts the cache's entries as tokens goes wrong with P,
+and is refused.
 """
 
 import copy
@@ -68,10 +68,9 @@ def check_keeps_its_cache(model: nn.Module) -> None:
 
 
 def key_value_sizes(model: nn.Module) -> list[tuple[int, int, int, int]] | None:
-    """(heads, width) of each layer's keys, then of its values, as a call leaves them in a cache.
+    """(heads, width) of each layer's keys and values, as a call of the model puts them in a cache.
 
-    The call is that of a copy without numbers. None where that can't be tried: then the model's
-    config has to say it.
+    A copy on fake tensors is called. None where that fails.
     """
     cache = empty_cache(model)
     if cache is None or hasattr(model, "new_cache"):
@@ -91,7 +90,7 @@ def key_value_sizes(model: nn.Module) -> list[tuple[int, int, int, int]] | None:
 
 
 def pools_at_padding(module: nn.Module) -> bool:
-    """Whether a classifier reads each text's last token, which it finds by the padding after it."""
+    """Whether a classifier reads each text's last token, the one before the padding."""
     try:
         return "pad_token_id" in inspect.getsource(inspect.unwrap(type(module).forward))
     except (OSError, TypeError):  # a class without a source file

@@ -46,30 +46,30 @@ class SoftPrompt(nn.Module):
         )
 
     def passes_over(self, module: nn.Module) -> bool:
-        """Whether P has to come in further inside than in this module, which could take it."""
+        """Whether a module that takes P is passed over for one inside of it."""
         return False
 
     @property
     def encoded(self) -> bool:
-        """Whether an encoder makes P: then P is no parameter."""
+        """Whether P is computed by an encoder, and so is no parameter."""
         return len(list(self.children())) > 1
 
     def forward(self) -> Tensor:
         return self.embedding.weight
 
     def file_tensors(self) -> dict[str, Tensor]:
-        """P as a file holds it, a view of it where it is a parameter; no dropout in an encoder."""
+        """P by its name in a file, a view where P is a parameter. Encoders run without dropout."""
         with evaluating(self):
             return {"prompt_embeddings": self().detach()}
 
     def attach(self, model: nn.Module) -> None:
-        """Stand before each text that the model reads from now on, among its parameters."""
+        """Register P in the model, and a hook that puts P before each text that starts."""
         model.add_module("prompt_encoder", self.train(model.training))
         reader = model.get_submodule(self.reader)
         self.hook = reader.register_forward_pre_hook(self.before, with_kwargs=True)
 
     def detach(self, model: nn.Module) -> None:
-        """Leave the model as it was."""
+        """Remove the hook and P from the model."""
         self.hook.remove()
         del model.prompt_encoder
 
@@ -105,5 +105,5 @@ class SoftPrompt(nn.Module):
         return args[len(self.arguments) :], inputs
 
     def begin(self, reader: nn.Module, inputs: dict) -> None:
-        """Put P before a text that starts, into the arguments of the call."""
+        """Put P into the arguments of a call that starts a text."""
         raise NotImplementedError

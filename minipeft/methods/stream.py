@@ -27,9 +27,9 @@ class Stream(nn.Module):
         self.held: dict[str, Tensor] = {}
 
     def take(self, block: str) -> Tensor | None:
-        """x (batch, length, d), once; None where no norm shows it.
+        """x (batch, length, d), which is then forgotten; None for a block without a shown x.
 
-        Raises RuntimeError where one should have: a guess would give other numbers.
+        Raises RuntimeError where the norm has not run yet: a guess would give other numbers.
         """
         if block not in self.blocks:
             return None
@@ -57,14 +57,14 @@ class StreamReader(Tuner):
 
 
 def is_map(module: nn.Module) -> bool:
-    """Whether a module turns one tensor into one, by linear layers inside: `mlp` does."""
+    """Whether a module, such as `mlp`, maps one tensor to one by linear layers."""
     kinds = [taken.kind for taken in inspect.signature(module.forward).parameters.values()]
     one = kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD]
     return one and linear_layers(module) not in ([], [module])
 
 
 def linear_layers(module: nn.Module) -> list[nn.Module]:
-    """Those in a module, or the module itself."""
+    """The linear layers in a module, itself included."""
     return [layer for layer in module.modules() if is_linear(layer)]
 
 
