@@ -99,14 +99,17 @@ class AdaptedLinear(nn.Module):
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
-        layer, dtype = self.base_layer, merged_dtype(self.base_layer)
+        layer = self.base_layer
         weight, bias = self.merged_tensors()
         check_affine(layer)
+        dtype = merged_dtype(layer)
         finite = (held.to(dtype).isfinite().all() for held in (weight, bias) if held is not None)
         if safe and not all(finite):
             raise ValueError(f"merging would put NaN or inf into its {dtype}")
-        changed = bias is not None and not torch.equal(bias, layer.bias.to(bias.dtype))
-        bias = nn.Parameter(bias.to(dtype), requires_grad=False) if changed else layer.bias
+        if bias is not None and layer.bias is not None and torch.equal(bias, layer.bias.to(bias)):
+            bias = layer.bias  # b' is b: the very parameter, which may be trained
+        elif bias is not None:
+            bias = nn.Parameter(bias.to(dtype), requires_grad=False)
         holding = requantized if requantize and is_4bit(layer) else with_weight
         twin = holding(layer, weight, bias)
         return twin, (dense_weight(twin) - weight).abs().max().item()
