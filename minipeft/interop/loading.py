@@ -104,7 +104,7 @@ def trained_beside(adapter: Adapter, tensors: dict[str, Tensor]) -> list[str]:
     if not hasattr(adapter.config, "modules_to_save"):
         return []
     found: dict[str, nn.Module] = {}
-    for name in tensors.keys() - adapter.state_dict().keys():
+    for name in sorted(tensors.keys() - adapter.state_dict().keys()):
         layer, path, last = embeddings_of(adapter, name)
         free = layer is not None and path not in adapter.replacements
         if free and not is_copy(tensors[name], layer, last):
