@@ -93,6 +93,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name.startswith("AutoPeftModel"):
+        raise AttributeError(
+            f"module 'minipeft' has no {name!r}, which peft has: load the base with transformers' "
+            "AutoModel class, then the adapter with PeftModel.from_pretrained(base, folder)"
+        )
     if name not in LATER:
         raise AttributeError(f"module 'minipeft' has no attribute {name!r}")
     return getattr(importlib.import_module(LATER[name]), name)

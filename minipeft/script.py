@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from minipeft.core.config import METHODS
-from minipeft.core.files import read_tensors
-from minipeft.hugging_face import LoadResult, check_keywords
+from minipeft.interop.files import read_tensors
+from minipeft.interop.hugging_face import LoadResult, check_keywords
 from minipeft.model import PeftModel
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from minipeft.budget.discrepancies import DISCREPANCIES
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit
-from minipeft.core.meta import meta_adapter
+from minipeft.shapes.meta_adapter import meta_adapter
 from minipeft.shapes.naming import architecture_for, model_for
 from minipeft.shapes.published import ARCHITECTURES
 
@@ -127,7 +127,7 @@ def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
 
 
 def real_numbers(model: nn.Module) -> dict[int, int]:
-    """The base's parameters, id -> numbers; a packed 4-bit weight has as many as it stands for."""
+    """How many numbers each of the base's parameters has, by id; a 4-bit weight out times in."""
     found = {id(parameter): parameter.numel() for parameter in model.parameters()}
     for module in model.modules():
         if is_4bit(module):

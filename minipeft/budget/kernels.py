@@ -33,7 +33,7 @@ class Kernels(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        """Run one of torch's functions, or what stands for it."""
+        """Run one of torch's functions, or its replacement."""
         kwargs = kwargs or {}
         if function is Tensor.__contains__ and args[0].is_meta:
             return False

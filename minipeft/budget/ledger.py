@@ -12,8 +12,8 @@ from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit, is_linear, shape_of
-from minipeft.core.meta import beside_base, meta_adapter, meta_copy
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
+from minipeft.shapes.meta_adapter import beside_base, meta_adapter, meta_copy
 from minipeft.shapes.naming import architecture_for, named_for
 from minipeft.shapes.published import config_of, find_architecture
 
@@ -171,7 +171,7 @@ class Ledger:
 
 
 def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
-    """The model on the meta device, and why it can't be run there, or ""."""
+    """The model on the meta device, and why that can't be run, or ""."""
     if isinstance(wanted, nn.Module):
         config_of(wanted)
         return named_for(meta_copy(wanted), config), ""

@@ -48,7 +48,7 @@ class MemoryBudget:
 
     @property
     def total_bytes(self) -> int:
-        """All rows in memory, as if all were there at once: no peak is higher."""
+        """The sum of all rows, as if all were in memory at once: no peak is higher."""
         return sum(self.in_memory.values())
 
     @property

@@ -104,7 +104,7 @@ def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
         return generated(model.eval(), inputs, kernels)
     getattr(model, "gradient_checkpointing_disable", lambda: None)()  # `inputs` says what it keeps
     if hasattr(model.config, "use_cache") and not hasattr(model, "prompt_encoder"):
-        model.config.use_cache = False  # a cache that nobody reads copies keys and values
+        model.config.use_cache = False  # an unread cache would copy keys and values
     saved = SavedTensors(storages([*model.parameters(), *model.buffers()]))
     hooks = []
     for layer in layers_of(model.train()):

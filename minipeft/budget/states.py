@@ -39,7 +39,7 @@ def paged_bytes(tensors: Iterable[Tensor], width: int) -> int:
 
 
 def file_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """The size of a safetensors file with these tensors: its header says name, dtype, shape, place.
+    """The size of a safetensors file with these tensors: a header and the data.
 
     Widest dtype first, then by name, as the library writes them; the header is padded to 8 bytes.
     """

@@ -66,7 +66,7 @@ class TrainingSetup:
         check_list("skip", self.skip, str)
 
     def on(self, config_json: dict[str, Any]) -> Self:
-        """This setup for weights that a `config.json` says are quantized already.
+        """This setup for weights that are quantized already, by their `config.json`.
 
         Raises ValueError for a kind that isn't budgeted here: bitsandbytes' 4 bits are.
         """

@@ -22,18 +22,20 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from minipeft.core.adapter import Adapter, layers_for
+from minipeft.core.adapter import layers_for
 from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
-from minipeft.core.files import CONFIG, UNREAD, WEIGHTS
 from minipeft.core.linear import is_linear
-from minipeft.core.meta import meta_adapter
 from minipeft.core.patterns import matches
-from minipeft.core.targets import HEADS, unmatched_names, without_unmatched_names
+from minipeft.core.target_checks import without_unmatched_names
+from minipeft.core.targets import HEADS, unmatched_names
+from minipeft.interop.files import CONFIG, UNREAD, WEIGHTS
+from minipeft.interop.loading import load_tensors
 from minipeft.methods import METHODS
 from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.meta_adapter import meta_adapter
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LFS = b"version https://git-lfs"  # how a Git LFS pointer begins
@@ -123,7 +125,7 @@ def inspect_adapter(
 def read_adapter_fields(
     report: Inspection, source: dict[str, Any] | str | Path
 ) -> tuple[dict[str, Any], Shapes | None]:
-    """The fields of an adapter's config, and the shapes of its tensors where its file is there."""
+    """The fields of an adapter's config, and the shapes of the tensors in its file, if any."""
     if isinstance(source, dict):
         return source, None
     fields, path = read_json(source, CONFIG), Path(source)
@@ -175,7 +177,7 @@ def check_head(
 
 
 def check_fields(report: Inspection, fields: dict[str, Any]) -> PeftConfig | None:
-    """The config, with what it doesn't know reported; None where there is no such method."""
+    """The config, its unknown fields being reported; None for an unknown method."""
     method = fields.get("peft_type")
     if method not in METHODS:
         report.add(
@@ -249,20 +251,23 @@ def check_embeddings(
     tables |= {path for path, module in modules.items() if module is head}
     for path in sorted(tables):
         rows = modules[path].weight.shape[0]
-        found = (shapes or {}).get(f"{config.file_prefix}{path}.weight")
+        place = f"{config.file_prefix}{path}"
+        own, frozen = (
+            (shapes or {}).get(f"{place}{end}") for end in (".weight", ".base_layer.weight")
+        )
+        found = own or frozen
         if found and found[0] != rows:
             text = f"{path} has {found[0]} rows in the adapter's file and {rows} in the base"
             report.add("embeddings", WRONG, f"{text}: resize_token_embeddings({found[0]}) first")
         elif matches(path, list(getattr(config, "modules_to_save", None) or [])):
             same = "as many rows as the base" if found else f"the base has {rows} rows"
             report.add("embeddings", OK if found else NOTE, f"{path} is trained and saved; {same}")
-
-
-class Unloaded(Adapter):
-    """The adapter of a config alone, built as for a file, of which nothing is read."""
-
-    def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Raises nothing: there are no tensors."""
+        elif frozen:
+            text = f"the file has the weight under the adapter on {path}, as peft writes it"
+            report.add("embeddings", NOTE, f"{text}: it loads where the base's own has its numbers")
+        elif own:
+            text = f"the file has {path}, with as many rows as the base"
+            report.add("embeddings", NOTE, f"{text}: other numbers are loaded as modules_to_save")
 
 
 def check_shapes(
@@ -271,12 +276,10 @@ def check_shapes(
     """Whether the adapter can be loaded on this base: its file's tensors have the right shapes."""
     config = replace(config, inference_mode=True)
     try:
-        if shapes is None:
-            adapter = meta_adapter(model, config, {}, Unloaded)
-        else:
+        adapter = meta_adapter(model, config, new=False)
+        if shapes is not None:
             with torch.device("meta"):
-                tensors = {name: torch.empty(shape) for name, shape in shapes.items()}
-            adapter = meta_adapter(model, config, tensors)
+                load_tensors(adapter, {name: torch.empty(shape) for name, shape in shapes.items()})
     except (ValueError, TypeError) as error:
         report.add("shapes", WRONG, str(error))
         return

@@ -10,7 +10,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.methods import METHODS
 
-# Name on the command line -> the config's peft_type, what it presets, and what --r means there.
+# Name on the command line -> the config's peft_type, its presets, and the option that --r sets.
 NAMES: dict[str, tuple[str | None, dict[str, Any], str | None]] = {
     "full": (None, {}, None),
     "lora": ("LORA", {}, "r"),
@@ -77,7 +77,7 @@ def targets(text: str | None) -> list[str] | str | None:
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, with the value as JSON or else as it stands. Raises ValueError."""
+    """NAME=VALUE, with the value as JSON or else as a string. Raises ValueError."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f"--set {text!r} must be NAME=VALUE, such as use_rslora=true")

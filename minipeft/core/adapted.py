@@ -18,7 +18,6 @@ from minipeft.core.linear import (
     requantized,
     with_weight,
 )
-from minipeft.core.sharded import copy_into, is_spread, whole_copy
 
 
 class AdaptedLinear(nn.Module):
@@ -50,9 +49,9 @@ class AdaptedLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The effective weight for code that reads it past `forward`; see EffectiveTensor.
+        """W0, in whose place a product of other code reads W'; see EffectiveTensor.
 
-        A product with it raises NotMergeable where the method's effect is not a weight.
+        Such a product raises NotMergeable where the method has no W'.
         """
         if self.merged:
             return self.base_layer.weight
@@ -60,7 +59,7 @@ class AdaptedLinear(nn.Module):
 
     @property
     def bias(self) -> Tensor | None:
-        """The effective bias."""
+        """b, in whose place a product of other code reads b'."""
         if self.merged or self.base_layer.bias is None:
             return self.base_layer.bias
         return EffectiveTensor.of(self.base_layer.bias, self.effective_bias)
@@ -69,65 +68,51 @@ class AdaptedLinear(nn.Module):
         """W' in W0's dtype and layout, with gradients. Raises NotMergeable."""
         if self.tuner.why_apart is None and self.training and has_dropout(self.tuner):
             raise NotMergeable("its weight is read past its forward: no dropout can act there")
-        weight = as_out_in(self.merged_weight(), self.base_layer)
-        return weight.to(merged_dtype(self.base_layer))
+        weight, _ = self.merged_tensors()
+        return as_out_in(weight, self.base_layer).to(merged_dtype(self.base_layer))
 
     def effective_bias(self) -> Tensor:
         """b' in b's dtype, with gradients. Raises NotMergeable."""
-        self.check_mergeable()
-        bias = self.base_layer.bias
-        wide = torch.promote_types(bias.dtype, torch.float32)
-        return self.tuner.merged_bias(bias.to(wide)).to(bias.dtype)
+        _, bias = self.merged_tensors()
+        return bias.to(self.base_layer.bias.dtype)
 
     @property
     def merged(self) -> bool:
         return bool(self.unmerged_layer)
 
-    def check_mergeable(self) -> None:
-        """Raise NotMergeable where h is no W' x + b'."""
+    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
+        """W' (out, in) and b' (out,), in 32 bits at least, with gradients. Raises NotMergeable."""
         if self.tuner.why_apart is not None:  # then the base may be no linear layer, either
             raise NotMergeable(f"the adapter can't be merged: {self.tuner.why_apart}")
-
-    def merged_weight(self) -> Tensor:
-        """W' (out, in), at least 32 bits. Raises NotMergeable."""
-        self.check_mergeable()
-        weight = dense_weight(self.base_layer)
-        return self.tuner.merged(weight.to(torch.promote_types(weight.dtype, torch.float32)))
+        weight, bias = dense_weight(self.base_layer), self.base_layer.bias
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        bias = None if bias is None else bias.to(weight.dtype)
+        return self.tuner.merged(weight), self.tuner.merged_bias(bias)
 
     @torch.no_grad()
-    def merged_tensors(self) -> tuple[Tensor, Tensor | None]:
-        """W' (out, in) and b', or None where that is b; at least 32 bits each, and whole."""
-        if is_spread(self):
-            return whole_copy(self).merged_tensors()
-        weight, bias = self.merged_weight(), self.base_layer.bias
-        wide = None if bias is None else bias.to(weight.dtype)
-        merged_bias = self.tuner.merged_bias(wide)
-        return weight, None if merged_bias is wide else merged_bias
-
-    def merges_safely(self) -> bool:
-        """Whether W' and b' are finite in W's dtype: 16 bits may overflow."""
-        merged = [tensor for tensor in self.merged_tensors() if tensor is not None]
-        dtype = merged_dtype(self.base_layer)
-        return all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in merged)
-
-    @torch.no_grad()
-    def merged_twin(self, requantize: bool = False) -> tuple[nn.Module, float]:
+    def merged_twin(self, requantize: bool = False, safe: bool = False) -> tuple[nn.Module, float]:
         """A twin of `base_layer` with W' and b', and the largest rounding error of W'.
 
         W' over 4 bits has 16, or with `requantize` 4 again. Changes nothing.
-        Raises RuntimeError when merged already (the update would count twice), NotMergeable.
+        Raises RuntimeError when merged already (the update would count twice), NotMergeable, and
+        with `safe` ValueError where W' or b' has NaN or inf in W0's dtype.
         """
         if self.merged:
             raise RuntimeError("merged already: a second merge would add the update twice")
-        source = whole_copy(self) if is_spread(self) else self
-        exact, bias = source.merged_tensors()
-        check_affine(source.base_layer)
-        if bias is not None:
-            bias = nn.Parameter(bias.to(merged_dtype(self.base_layer)), requires_grad=False)
-        holding = requantized if requantize and is_4bit(self.base_layer) else with_weight
-        own = source.base_layer
-        twin = holding(own, exact, own.bias if bias is None else bias)
-        return twin, (dense_weight(twin) - exact).abs().max().item()
+        layer = self.base_layer
+        weight, bias = self.merged_tensors()
+        check_affine(layer)
+        dtype = merged_dtype(layer)
+        finite = (held.to(dtype).isfinite().all() for held in (weight, bias) if held is not None)
+        if safe and not all(finite):
+            raise ValueError(f"merging would put NaN or inf into its {dtype}")
+        if bias is not None and layer.bias is not None and torch.equal(bias, layer.bias.to(bias)):
+            bias = layer.bias  # b' is b: the very parameter, which may be trained
+        elif bias is not None:
+            bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+        holding = requantized if requantize and is_4bit(layer) else with_weight
+        twin = holding(layer, weight, bias)
+        return twin, (dense_weight(twin) - weight).abs().max().item()
 
     def put_twin(self, twin: nn.Module) -> None:
         """Set `base_layer` to a merged twin; `unmerged_layer` keeps the original."""
@@ -178,11 +163,6 @@ class AdaptedLinear(nn.Module):
         (own,), self.unmerged_layer = self.unmerged_layer, ()
         if is_4bit(own):
             return self.base_layer
-        if is_spread(own):  # FSDP2 goes on to hold these very tensors
-            copy_into(own.weight.detach(), self.base_layer.weight)
-            if own.bias is not None:
-                copy_into(own.bias.detach(), self.base_layer.bias)
-            return own
         own.weight, own.bias = self.base_layer.weight, self.base_layer.bias
         return own
 

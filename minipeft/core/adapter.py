@@ -1,4 +1,4 @@
-"""An adapter is a thing you can hold: a config and a reversible set of replacements.
+"""Adapter: a config and a reversible set of replacements.
 
 A replacement is an AdaptedLinear for each target, a trained copy of each module in
 `modules_to_save`, or a trained copy of a parameter that the method trains in place (a bias). An
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from minipeft.core.adapted import AdaptedLinear
 from minipeft.core.config import LayerConfig, PeftConfig, nearest_config
-from minipeft.core.errors import nearest
 from minipeft.core.layer import NotMergeable, Tuner
 from minipeft.core.linear import is_conv1d
 from minipeft.core.replacements import (
@@ -24,30 +23,28 @@ from minipeft.core.replacements import (
     tied_to,
     trained_parameters,
 )
-from minipeft.core.sharded import copy_into
-from minipeft.core.targets import (
+from minipeft.core.target_checks import (
     check_all_used,
     check_head,
-    expand_all_linear,
-    find_targets,
-    modules_to_save,
+    check_names,
+    check_targets,
     without_unmatched_names,
 )
+from minipeft.core.targets import expand_all_linear, find_targets, modules_to_save
 
 
 class Adapter:
     """A config and its replacements. Building one changes nothing in the model.
 
     model: the bare base. config: what to build; the adapter keeps a completed copy.
-    tensors: what a file holds, or None for a fresh start.
+    new: True for an adapter that starts to learn, False for one whose tensors will come from a
+        file (interop/loading.py); a file's config may name modules that this model lacks.
     replacements: each by dotted name. prompt: the soft prompt, or None.
 
-    Raises ValueError for a config or tensors that don't fit the model.
+    Raises TypeError for what is no config, ValueError for one that doesn't fit the model.
     """
 
-    def __init__(
-        self, model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, config: PeftConfig, new: bool = True) -> None:
         if not isinstance(config, PeftConfig) or not hasattr(config, "peft_type"):
             raise TypeError(
                 f"peft_config={config!r} is none of minipeft's; {nearest_config(config)}"
@@ -56,10 +53,10 @@ class Adapter:
         config = replace(config.with_model_defaults(model), base_model_name_or_path=name)
         targets: dict[str, nn.Module] = {}
         if isinstance(config, LayerConfig):
-            config, targets = layers_for(model, config, new=tensors is None)
-        self.prompt = config.soft_prompt(model, new=tensors is None)
+            config, targets = layers_for(model, config, new)
+        self.prompt = config.soft_prompt(model, new)
         saved = modules_to_save(model, config)
-        if tensors is None:
+        if new:
             check_tied(model, saved)
             check_head(model, config, saved)
         if saved and hasattr(config, "modules_to_save"):
@@ -69,18 +66,16 @@ class Adapter:
         self.tied = tied_to(model, targets)
         self.shared = config.shared(targets) if targets else None
         self.replacements = self.adapt(targets)
-        self.replacements |= saved_modules(model, saved, together=tensors is None)
+        self.replacements |= saved_modules(model, saved, together=new)
         self.replacements |= trained_parameters(model, config, targets, saved)
-        self.check_there()
-        if tensors is not None:
-            self.load_state_dict(tensors)
+        self.check_not_meta()
         for _, parameter in self.named_parameters():
             parameter.requires_grad_(not config.inference_mode)
 
-    def check_there(self) -> None:
-        """Raise ValueError where what would be trained has no numbers in a base that has some.
+    def check_not_meta(self) -> None:
+        """Raise ValueError for parameters on the device meta, unless all of the base is on it.
 
-        A base that is on `meta` as a whole is there to be counted.
+        A base that is all on meta can be counted.
         """
         missing = next((path for path, held in self.named_parameters() if held.is_meta), None)
         hooked = any(hasattr(module, "_hf_hook") for module in self.base_model.modules())
@@ -91,7 +86,7 @@ class Adapter:
             )
 
     def adapt(self, targets: dict[str, nn.Module]) -> dict[str, Replacement]:
-        """An AdaptedLinear for each target that the method wants one on."""
+        """An AdaptedLinear for each target for which the method has a tuner."""
         sites, replacements = places(self.base_model), {}
         for path, layer in targets.items():
             tuner = self.config.tuner(path, layer)
@@ -121,7 +116,7 @@ class Adapter:
             self.prompt.detach(self.base_model)
 
     def adopt(self) -> None:
-        """Hold what stands in the model now, where the user has replaced a trained module."""
+        """Hold the modules that the user has set in place of trained ones."""
         if self.attached:
             for path, replacement in self.replacements.items():
                 replacement.adopt(path)
@@ -134,7 +129,7 @@ class Adapter:
 
     @property
     def tuners(self) -> dict[str, Tuner]:
-        """What the adapter learns for each adapted layer."""
+        """The tuner of each adapted layer, by dotted name."""
         return {path: layer.tuner for path, layer in self.layers.items()}
 
     @property
@@ -147,16 +142,11 @@ class Adapter:
         """What the method adds to the loss; 0.0 where it adds nothing."""
         return self.config.penalty(self.tuners)
 
-    def unsafe_layer(self) -> str | None:
-        """The first layer, if any, whose W' would hold NaN or inf."""
-        return next(
-            (path for path, layer in self.layers.items() if not layer.merges_safely()), None
-        )
-
-    def merge(self, requantize: bool = False) -> dict[str, float]:
+    def merge(self, requantize: bool = False, safe: bool = False) -> dict[str, float]:
         """Merge every layer; the largest rounding error of W' by layer.
 
-        Raises NotMergeable, and ValueError where a weight is tied; nothing has changed then.
+        Raises NotMergeable, and ValueError where a weight is tied and, with `safe`, where W' would
+        hold NaN or inf; nothing has changed then.
         """
         self.adopt()
         if self.prompt is not None:
@@ -167,7 +157,12 @@ class Adapter:
                 "Keep the adapter unmerged, or first give the layer a weight of its own and set "
                 "the model's tie_word_embeddings to False"
             )
-        merged = {path: layer.merged_twin(requantize) for path, layer in self.layers.items()}
+        merged = {}
+        for path, layer in self.layers.items():
+            try:
+                merged[path] = layer.merged_twin(requantize, safe)
+            except ValueError as error:
+                raise ValueError(f"{path}: {error}; nothing was merged") from error
         for path, (twin, _) in merged.items():  # nothing can fail any more
             self.layers[path].put_twin(twin)
         self.merged = True
@@ -180,13 +175,13 @@ class Adapter:
         self.merged = False
 
     def finalize_merge(self) -> None:
-        """Make a merge final: the base's own layers take their places again, with W'."""
+        """Make a merge final: the base has its own layers again, which hold W'."""
         for path, layer in self.layers.items():
             self.replacements[path].put(layer.finalize_merge())
         self.merged = False
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """What the adapter holds, trained or not, by its place in the base."""
+        """The adapter's parameters, trained or frozen, by their place in the base."""
         for path, replacement in self.replacements.items():
             yield from replacement.named_parameters(path)
         if self.prompt is not None:
@@ -224,42 +219,8 @@ class Adapter:
             tensors |= self.shared.state_dict(prefix="base_model.")
         return tensors | (self.prompt.file_tensors() if self.prompt is not None else {})
 
-    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
-        """Copy tensors in. Raises ValueError, with nothing changed, unless all fit."""
-        own = self.state_dict()
-        if own and not own.keys() & tensors.keys():
-            raise ValueError(
-                f"no adapter's file for this: it has {next(iter(tensors), 'nothing')!r}, where "
-                f"{next(iter(own))!r} and the like belong"
-            )
-        for name in own:
-            if name not in tensors:
-                raise ValueError(f"the adapter file lacks {name!r}; {nearest(name, tensors)}")
-        for name, tensor in tensors.items():
-            check_fits(name, tensor, own)
-        if self.prompt is not None and self.prompt.encoded:
-            raise ValueError(
-                f"this {self.config.peft_type} adapter is in training: its file holds what the "
-                "encoder made, which can't be put back; open it with load_adapter"
-            )
-        for name, tensor in tensors.items():
-            copy_into(own[name], tensor)
-
-    def computes_as(self, other: "Adapter") -> bool:
-        """Whether the other adapter computes the same from the same tensors, which fit both."""
-
-        def form(adapter: Adapter) -> tuple:
-            shapes = {name: tensor.shape for name, tensor in adapter.state_dict().items()}
-            return shapes, {path: (type(t), numbers(t)) for path, t in adapter.tuners.items()}
-
-        def numbers(tuner: Tuner) -> dict[str, object]:
-            plain = {name: v for name, v in vars(tuner).items() if isinstance(v, int | float | str)}
-            return plain | {"training": None}  # the mode is the model's
-
-        return form(self) == form(other)
-
     def apply_out_of_tree(self, function: Callable[[Tensor], Tensor]) -> None:
-        """Let `.to`, `.half` and the like reach what the model's tree doesn't hold just now."""
+        """Apply `.to`, `.half` and the like to the modules that are not in the model's tree."""
         for replacement in self.replacements.values():
             for thing in (replacement.base, replacement.new):
                 if isinstance(thing, AdaptedLinear):
@@ -270,24 +231,6 @@ class Adapter:
                     thing.data = function(thing.data)
         if self.prompt is not None:
             self.prompt._apply(function)
-
-
-def check_fits(name: str, tensor: Tensor, own: dict[str, Tensor]) -> None:
-    """Raise ValueError unless a file's tensor can be copied into the adapter's own of that name."""
-    if name not in own:
-        raise ValueError(f"the adapter file has {name!r}, unknown here; {nearest(name, own)}")
-    if tensor.shape != own[name].shape:
-        raise ValueError(
-            f"{name} is {tuple(tensor.shape)} in the file, but this base needs "
-            f"{tuple(own[name].shape)}: was the adapter trained on another base?"
-        )
-    if own[name].is_meta and not tensor.is_meta:
-        raise ValueError(
-            f"{name} can't be loaded: the base is on the device 'meta' and has no numbers; load "
-            "its weights first"
-        )
-    if tensor.is_floating_point() != own[name].is_floating_point():
-        raise ValueError(f"{name} is {tensor.dtype} in the file, not {own[name].dtype}")
 
 
 def layers_for(
@@ -302,7 +245,9 @@ def layers_for(
         config = replace(config, target_modules=expand_all_linear(model, config))
     if not new:
         config = without_unmatched_names(model, config)
+    check_names(model, config)
     layers = find_targets(model, config)
+    check_targets(model, config, layers)
     if new:
         check_all_used(asked, layers)
     stored_as_in_out = any(is_conv1d(layer) for layer in layers.values())

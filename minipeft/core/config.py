@@ -1,4 +1,4 @@
-"""What a method is asked to do: the fields of `adapter_config.json`, checked when they are made."""
+"""The options of a method, which are the fields of `adapter_config.json`."""
 
 import dataclasses
 import json
@@ -28,14 +28,15 @@ OTHER_NAMES = {
 CONFIG = "adapter_config.json"
 
 # Written by Hugging Face peft beside the options of a method. They change no number of an adapter
-# that is trained: the first line is notes, the rest says how training starts or saves memory.
+# that is trained: the first line is notes, the others are about how training starts or saves
+# memory.
 NOTES_OF_PEFT = {
     *("auto_mapping", "megatron_core", "peft_version", "qalora_group_size", "revision"),
     *("corda_config", "eva_config", "loftq_config", "lora_ga_config", "runtime_config"),
     *("tokenizer_kwargs", "velora_config"),
 }
 
-# What a base does, as peft's TaskType says it. A misspelt one would leave a new head frozen.
+# The values of peft's TaskType. A misspelt one would leave a new head frozen.
 TASK_TYPES = [
     "CAUSAL_LM",
     "FEATURE_EXTRACTION",
@@ -155,12 +156,12 @@ class PeftConfig:
         )
 
     def with_model_defaults(self, model: nn.Module) -> Self:
-        """This config with what only the model knows. Raises ValueError where they don't fit."""
+        """This config with the options that the model decides. Raises ValueError for others."""
         return self
 
     @property
     def is_plain_low_rank(self) -> bool:
-        """Whether h = W0 x + s B A x is all of the method: then `from_factors` is there."""
+        """Whether the method is h = W0 x + s B A x and no more, so that `from_factors` works."""
         return False
 
     def from_factors(
@@ -170,7 +171,7 @@ class PeftConfig:
         raise NotImplementedError(f"{self.peft_type} is more than low-rank A and B")
 
     def soft_prompt(self, model: nn.Module, new: bool) -> nn.Module | None:
-        """What the method learns beside the model's layers: a SoftPrompt, or nothing.
+        """The SoftPrompt that the method learns beside the model's layers, or None.
 
         new: it starts to learn, else a file's tensors will be copied in.
         """
@@ -186,7 +187,7 @@ class PeftConfig:
         return sum((penalty for penalty in penalties if penalty is not None), 0.0)
 
     def after_step(self, tuners: dict[str, nn.Module], step: int) -> None:
-        """What the method does after each optimizer step, such as moving its ranks about."""
+        """What the method does after each optimizer step, such as moving ranks between layers."""
 
 
 def read_config(folder: str | Path, **changes: Any) -> PeftConfig:
@@ -286,7 +287,7 @@ class LayerConfig(PeftConfig):
         return self
 
     def shared(self, layers: dict[str, nn.Module]) -> nn.Module | None:
-        """What all tuners on these layers read, each as its `shared`; None where there is none."""
+        """The module that all tuners on these layers have as `shared`, or None."""
         return None
 
     def tuner(self, path: str, layer: nn.Module) -> nn.Module | None:

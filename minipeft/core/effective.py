@@ -1,41 +1,44 @@
-"""What other code reads as `layer.weight`: W0 to look at, and W' in a product.
+"""AdaptedLinear's `weight` and `bias` for code that reads them and never calls the layer.
 
-Some models read a layer's weight and never call the layer: nn.TransformerEncoderLayer in eval mode
-hands it to a kernel, Bloom multiplies with slices of it. The adapter must act there, too.
+nn.TransformerEncoderLayer in eval mode hands weights to a fused kernel, Bloom multiplies with
+slices of them: with W0 in such a product the adapter would do nothing. Whoever looks at a weight,
+or adds to it, sees W0, as in peft.
 """
 
 from collections.abc import Callable
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
 
+# Functions of torch, by name: products, and what gives the same weight in another form.
 PRODUCTS = {
-    F.linear, F.multi_head_attention_forward, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.matmul,
-    Tensor.mm, Tensor.bmm, torch.addmm, torch.bmm, torch.einsum, torch.matmul, torch.mm,
-}  # fmt: skip
-# What gives the same weight in another form: W' stays behind it.
+    *("__matmul__", "__rmatmul__", "addbmm", "addmm", "addmv", "baddbmm", "bilinear", "bmm"),
+    *("einsum", "linear", "matmul", "mm", "multi_head_attention_forward", "mv", "tensordot"),
+}
 FORMS = {
-    Tensor.T.__get__, Tensor.mT.__get__, Tensor.__getitem__, Tensor.bfloat16, Tensor.contiguous,
-    Tensor.detach, Tensor.double, Tensor.float, Tensor.half, Tensor.narrow, Tensor.reshape,
-    Tensor.t, Tensor.to, Tensor.transpose, Tensor.type_as, Tensor.view, torch.transpose,
-}  # fmt: skip
+    *("__getitem__", "bfloat16", "cat", "chunk", "concat", "contiguous", "detach", "double"),
+    *("expand", "flatten", "float", "half", "movedim", "narrow", "permute", "repeat", "reshape"),
+    *("select", "split", "squeeze", "stack", "swapaxes", "t", "to", "transpose", "type_as"),
+    *("unbind", "unflatten", "unsqueeze", "view"),
+}
+TRANSPOSED = {Tensor.T.__get__, Tensor.mT.__get__, Tensor.H.__get__, Tensor.mH.__get__}
 
 
 class EffectiveTensor(Tensor):
-    """A view of W0 or b that a product takes as W' or b'.
+    """A view of W0 or b, in whose place a product reads W' or b'.
 
-    torch's own kernels leave a tensor with __torch_function__ alone, and so call the layer instead.
+    torch's fused kernels pass over a tensor that has a __torch_function__, and call the layer.
     """
 
-    worked_out: Callable[[], Tensor]
+    effective: Callable[[], Tensor]
 
     @classmethod
-    def of(cls, plain: Tensor, worked_out: Callable[[], Tensor]) -> Self:
-        """A view of `plain`, in whose place a product takes `worked_out()`."""
+    def of(cls, plain: Tensor, effective: Callable[[], Tensor]) -> Self:
+        """A view of `plain`, in whose place a product reads `effective()`."""
         view = plain.as_subclass(cls)
-        view.worked_out = worked_out
+        view.effective = effective
         return view
 
     @classmethod
@@ -43,18 +46,24 @@ class EffectiveTensor(Tensor):
         cls, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in PRODUCTS:
-            named = {name: worked_out(value) for name, value in kwargs.items()}
-            return func(*(worked_out(value) for value in args), **named)
+
+        def with_effective() -> Any:
+            all_args, all_kwargs = tree_map(effective, (args, kwargs))
+            return func(*all_args, **all_kwargs)
+
+        if func.__name__ in PRODUCTS:
+            return with_effective()
         with torch._C.DisableTorchFunctionSubclass():
             answer = func(*args, **kwargs)
-        if func in FORMS and isinstance(args[0], EffectiveTensor):
-            return cls.of(answer, lambda: func(args[0].worked_out(), *args[1:], **kwargs))
-        return answer
+        own = any(isinstance(value, EffectiveTensor) for value in tree_leaves(args[:1]))
+        if not own or not (func.__name__ in FORMS or func in TRANSPOSED):
+            return answer
+        if isinstance(answer, Tensor):
+            return cls.of(answer, with_effective)
+        parts = enumerate(answer)  # of chunk, split, unbind
+        return tuple(cls.of(part, lambda i=i: with_effective()[i]) for i, part in parts)
 
 
-def worked_out(value: Any) -> Any:
-    """W' for an effective W0, alone or in a list; anything else as it is."""
-    if isinstance(value, list | tuple):
-        return type(value)(worked_out(one) for one in value)
-    return value.worked_out() if isinstance(value, EffectiveTensor) else value
+def effective(value: Any) -> Any:
+    """W' for an EffectiveTensor, anything else as it is."""
+    return value.effective() if isinstance(value, EffectiveTensor) else value

@@ -1,4 +1,4 @@
-"""The one shape that all methods on a layer share."""
+"""Tuner: what every method on a layer has in common, h = f(x; base)."""
 
 from torch import Tensor, nn
 
@@ -10,10 +10,10 @@ class NotMergeable(TypeError):
 class Tuner(nn.Module):
     """What one method does to one layer: h = f(x; base).
 
-    A tuner holds the learned tensors alone, under the names they have in an adapter file. It is
-    given the frozen layer at each call and never owns it.
+    A tuner holds the learned tensors alone, under the names that they have in an adapter file. Its
+    `forward` gets the frozen layer as an argument: a tuner never owns the layer.
 
-    why_apart: the reason where it can't be merged.
+    why_apart: the reason why the method has no W', or None.
     """
 
     why_apart: str | None = None
@@ -48,7 +48,7 @@ class Tuner(nn.Module):
         return weight + (B @ A).to(weight)
 
     def merged_bias(self, bias: Tensor | None) -> Tensor | None:
-        """The bias b' (out,) that goes with W', from b; None where there is none."""
+        """The bias b' (out,) that goes with W', from b (out,) or None."""
         return bias
 
     def penalty(self) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""What counts as a linear layer, and its weight as (out, in) whatever the layer's own layout."""
+"""Linear layers of every kind: which they are, and their weight as (out, in)."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ def is_4bit(layer: nn.Module) -> bool:
 
 
 def is_linear(layer: nn.Module) -> bool:
-    """Whether a tuner can sit on this layer."""
+    """Whether a module is a linear layer, which every method on layers can adapt."""
     return isinstance(layer, nn.Linear) or is_conv1d(layer) or is_4bit(layer)
 
 
@@ -32,7 +32,7 @@ def as_out_in(weight: Tensor, layer: nn.Module) -> Tensor:
 
 
 def dense_weight(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
-    """The weight of a linear layer as (out, in); 4 bits are unpacked for it.
+    """The weight of a linear layer as (out, in), dequantized where it has 4 bits.
 
     dtype: None is its own, for 4 bits that before quantization.
     """
@@ -81,13 +81,13 @@ def check_affine(layer: nn.Module) -> None:
 
 
 def packed_away(model: nn.Module) -> int:
-    """How many weights more a model has than its parameters have elements: 4 bits are packed."""
+    """The number of weights minus the number of elements of the packed 4-bit parameters."""
     layers = {id(layer): layer for layer in model.modules() if is_4bit(layer)}.values()
     return sum(math.prod(shape_of(layer)) - layer.weight.numel() for layer in layers)
 
 
 class CastLinear(nn.Linear):
-    """A linear layer of 16 bits that takes an input of any dtype and gives its output in that."""
+    """A linear layer of 16 bits whose input has any dtype; the output has the input's."""
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(self.weight.dtype)
@@ -95,7 +95,7 @@ class CastLinear(nn.Linear):
 
 
 def merged_dtype(layer: nn.Module) -> torch.dtype:
-    """The dtype of a layer's weight once it is merged: its own, and 16 bits where it has 4."""
+    """The dtype of a merged layer's weight: the layer's own; 16 bits for a 4-bit layer."""
     if not is_4bit(layer):
         return layer.weight.dtype
     wanted = getattr(layer, "compute_dtype", None)
@@ -103,7 +103,7 @@ def merged_dtype(layer: nn.Module) -> torch.dtype:
 
 
 def with_weight(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
-    """A twin of the layer that holds another weight (out, in); one of 4 bits gets a dense twin."""
+    """A copy of the layer with another weight (out, in); of a 4-bit layer a dense one."""
     stored = as_out_in(weight, layer).to(merged_dtype(layer)).contiguous()
     if is_4bit(layer):
         out_features, in_features = weight.shape
@@ -116,7 +116,7 @@ def with_weight(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> 
 
 
 def requantized(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> nn.Module:
-    """A twin of a 4-bit layer that stores another weight (out, in), in 4 bits as in peft."""
+    """A copy of a 4-bit layer with another weight (out, in), quantized again as in peft."""
     if hasattr(layer, "requantized"):
         return layer.requantized(weight, bias)
     kept = {name: value for name, value in vars(layer.weight).items() if name[0] != "_"}
@@ -130,7 +130,7 @@ def requantized(layer: nn.Module, weight: Tensor, bias: nn.Parameter | None) -> 
 
 
 def adapter_place(layer: nn.Module) -> dict[str, torch.dtype | torch.device]:
-    """Device and dtype of an adapter's tensors: 32 bits at least, small steps are lost in 16."""
+    """Device and dtype of an adapter's tensors: 32 bits at least, as 16 lose small steps."""
     weight = next(layer.parameters())
     dtype = weight.dtype if weight.dtype.is_floating_point else torch.float32  # packed 4 bits
     return {"device": weight.device, "dtype": torch.promote_types(dtype, torch.float32)}

@@ -60,7 +60,7 @@ def sortable(pattern: dict[str, float], paths: Iterable[str]) -> dict[str, float
 
 
 def of_family(model: nn.Module, families: dict[str, Any], option: str) -> Any:
-    """What a table says of a model's family. Raises ValueError, asking for `option`, if nothing."""
+    """The entry of a model's family in a table. Raises ValueError, asking for `option`, if none."""
     family = getattr(getattr(model, "config", None), "model_type", None)
     if family not in families:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Replacements: modules and parameters of a base that an adapter sets and sets back."""
+"""Replacement: a module or parameter in place of one of the base, and the way back."""
 
 import copy
 from collections.abc import Iterable, Iterator
@@ -28,9 +28,9 @@ class Replacement:
                 value.train(owner.training)  # it missed what train() or eval() said meanwhile
 
     def adopt(self, path: str) -> None:
-        """Take as `new` what the user has put there since, such as a head of another size.
+        """Take as `new` the module that the user has set since, such as a head of another size.
 
-        Raises RuntimeError where that is an adapted layer's place: the adapter is not there, then.
+        Raises RuntimeError for an adapted layer: the model does not hold its adapter any more.
         """
         if isinstance(self.new, nn.Parameter):  # FSDP2 takes parameters' places: see `live`
             return
@@ -46,7 +46,7 @@ class Replacement:
         self.new = now
 
     def check_detachable(self) -> None:
-        """Raise RuntimeError for a parameter that FSDP2 has taken over: it would put it back."""
+        """Raise RuntimeError for a trained parameter that FSDP2 holds, and would set again."""
         if hasattr(self.live(), "full_tensor"):
             raise RuntimeError(
                 f"FSDP2 holds the trained {self.sites[0][1]}, which so can't be set back: save the "
@@ -54,7 +54,7 @@ class Replacement:
             )
 
     def live(self) -> nn.Module | nn.Parameter:
-        """`new`; the DTensor that FSDP2 has put in place of a trained parameter, if it has."""
+        """`new`, or the DTensor that FSDP2 has set in place of a trained parameter."""
         owner, attribute = self.sites[0]
         now = owner._parameters.get(attribute)
         if isinstance(self.new, nn.Parameter) and hasattr(now, "full_tensor"):
@@ -83,7 +83,7 @@ def places(model: nn.Module) -> dict[int, list[tuple[nn.Module, str]]]:
 def saved_modules(
     model: nn.Module, saved: dict[str, nn.Module], together: bool
 ) -> dict[str, Replacement]:
-    """A trained copy of each module. together: what they share, the copies share as well."""
+    """A trained copy of each module. together: the copies share the tensors that the modules do."""
     sites, memo, replacements = places(model), {}, {}
     for path, module in saved.items():
         check_dense(module.named_parameters(path))
@@ -100,7 +100,7 @@ def trained_parameters(
 ) -> dict[str, Replacement]:
     """A trained copy of each parameter that the method trains in its place.
 
-    What stands in several places, such as the bias of BERT's predictions, has one copy for all.
+    A parameter of several modules, such as the bias of BERT's predictions, has one copy.
     """
     sites: dict[int, list[tuple[nn.Module, str]]] = {}
     wanted: dict[str, nn.Parameter] = {}

@@ -92,4 +92,6 @@ class BitFitLayer(Tuner):
         return weight
 
     def merged_bias(self, bias: Tensor | None) -> Tensor:
-        return self.bias.detach().clone()  # there is no other: see BitFitConfig.tuner
+        return (
+            self.bias.detach().clone()
+        )  # BitFitConfig.tuner makes one only where the base has no bias

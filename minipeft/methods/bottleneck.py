@@ -23,23 +23,10 @@ from minipeft.core.linear import adapter_place, shape_of
 from minipeft.core.modules import is_norm
 from minipeft.core.patterns import of_family
 from minipeft.methods import stream
+from minipeft.methods.families import BOTTLENECK
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "swish": F.silu, "tanh": F.tanh}
 DEFAULTS = {"houlsby": ("swish", 1.0), "pfeiffer": ("relu", 1.0), "parallel": ("relu", 4.0)}
-
-# target_modules by style and model_type. The norm before the MLP shows the adapter its input, x.
-# BERT's norms come after the sum, and x is out of reach: there "pfeiffer" is half a "houlsby".
-LLAMA, BERT = ("llama", "mistral", "qwen2"), ("bert", "roberta")
-PLACES = {
-    "houlsby": dict.fromkeys(LLAMA, ("self_attn.o_proj", "mlp.down_proj"))
-    | dict.fromkeys((*BERT, "vit"), ("output.dense",))
-    | {"gpt2": ("attn.c_proj", "mlp.c_proj")},
-    "pfeiffer": dict.fromkeys(LLAMA, ("mlp.down_proj", "post_attention_layernorm"))
-    | dict.fromkeys(BERT, r".*\.\d+\.output\.dense")
-    | {"vit": r".*\.\d+\.(output\.dense|layernorm_after)", "gpt2": ("mlp.c_proj", "ln_2")},
-    "parallel": dict.fromkeys(LLAMA, ("mlp", "post_attention_layernorm"))
-    | {"gpt2": ("mlp", "ln_2")},
-}
 
 
 @dataclass
@@ -78,18 +65,18 @@ class BottleneckConfig(LayerConfig):
         """With the style's usual places where none are named."""
         targets = self.target_modules
         if targets is None:
-            targets = of_family(model, PLACES[self.style], "target_modules")
+            targets = of_family(model, BOTTLENECK[self.style], "target_modules")
         stream.check_untrained(model, targets, self.modules_to_save)
         return replace(self, target_modules=targets)
 
     def accepts(self, module: nn.Module) -> bool:
-        """A norm to read x from, or a module that turns one tensor into one, such as an MLP."""
+        """True for a norm, which shows x, and for a module that maps one tensor to one."""
         if is_norm(module):
             return self.style != "houlsby"
         return stream.is_map(module)
 
     def sizes(self, module: nn.Module) -> tuple[int, int]:
-        """(what the adapter on this module reads, what it gives)."""
+        """(width of the adapter's input, width of its output)."""
         inside = stream.linear_layers(module)
         in_features, out_features = shape_of(inside[0])[1], shape_of(inside[-1])[0]
         return (in_features if self.style == "parallel" else out_features), out_features

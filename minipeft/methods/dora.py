@@ -10,7 +10,6 @@ the norm of W0's rows, so that g is 1 and the start is the base, bit for bit. Th
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.layer import Tuner
@@ -24,7 +23,7 @@ from minipeft.methods.lora import LoraLayer, variant
 class DoraLayer(LoraLayer):
     """h = b + g * (W0 x + s B A x), for x (..., in)."""
 
-    low_rank = Tuner.low_rank  # there is none: g scales W0, too
+    low_rank = Tuner.low_rank  # raises NotMergeable: g scales W0, too, so W' - W0 is not s B A
 
     def init_from(self, layer: nn.Module) -> Self:
         self.lora_magnitude_vector = nn.Parameter(self.norm(dense_weight(layer)))  # m (out,)
@@ -41,14 +40,15 @@ class DoraLayer(LoraLayer):
         x_wide = x.to(A.dtype)  # (..., in), 32 bits: the one cast
         x_dropped = self.dropout(x_wide)
         precise = x.dtype.itemsize >= 4  # 16 bits would round a small update of W0 away
-        if x_dropped is x and precise and fast.applies(base, x, A, B, frozen=True):
+        alone = precise and x_dropped is x and fast.is_plain(self.lora_A, self.lora_B)
+        if alone and fast.applies(base, x, A, B, frozen=True):
             return fast.dora(base, x, A, B, self.lora_magnitude_vector, s)
         g = self.lora_magnitude_vector / self.norm(dense_weight(base))
         h = base(x)  # W0 x + b, (..., out)
         # As in peft, dropout is for what is added to W0 x alone; without it this is b + g * (...).
         W0x = h if x_dropped is x_wide else base(x_dropped.to(x.dtype))
         W0x = W0x if base.bias is None else W0x - base.bias
-        return (h + (g - 1) * W0x + g * s * F.linear(F.linear(x_dropped, A), B)).to(h.dtype)
+        return (h + (g - 1) * W0x + g * s * self.lora_B(self.lora_A(x_dropped))).to(h.dtype)
 
     def merged(self, weight: Tensor) -> Tensor:
         A, B, s = self.lora_A.weight, self.lora_B.weight, self.scaling

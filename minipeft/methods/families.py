@@ -1,8 +1,8 @@
-"""The target_modules that peft takes by itself, by the base's `model_type`, where none are named.
+"""The target_modules of an adapter that names none, by the base's `model_type`.
 
 One table for LoRA and its relatives and one for (IA)^3, with peft's choices: an adapter made
 without target_modules is the same here and there. (That (IA)^3 scales Qwen 2's queries in place of
-its keys is peft's choice, not the paper's.)
+its keys is peft's choice, not the paper's.) peft has no bottleneck adapters.
 """
 
 QV = ("q_proj", "v_proj")
@@ -59,4 +59,18 @@ IA3: dict[str, tuple[str, ...]] = {
     "opt": ("q_proj", "k_proj", "fc2"),
     "phi": ("q_proj", "v_proj", "fc2"),
     "t5": ("k", "v", "wo"),
+}
+
+# Bottleneck adapters', by style first. The norm before the MLP shows the adapter its input, x.
+# BERT's norms come after the sum, and x is out of reach: on BERT "pfeiffer" is half a "houlsby".
+LLAMA, BERT = ("llama", "mistral", "qwen2"), ("bert", "roberta")
+BOTTLENECK: dict[str, dict[str, tuple[str, ...] | str]] = {
+    "houlsby": dict.fromkeys(LLAMA, ("self_attn.o_proj", "mlp.down_proj"))
+    | dict.fromkeys((*BERT, "vit"), ("output.dense",))
+    | {"gpt2": ("attn.c_proj", "mlp.c_proj")},
+    "pfeiffer": dict.fromkeys(LLAMA, ("mlp.down_proj", "post_attention_layernorm"))
+    | dict.fromkeys(BERT, r".*\.\d+\.output\.dense")
+    | {"vit": r".*\.\d+\.(output\.dense|layernorm_after)", "gpt2": ("mlp.c_proj", "ln_2")},
+    "parallel": dict.fromkeys(LLAMA, ("mlp", "post_attention_layernorm"))
+    | {"gpt2": ("mlp", "ln_2")},
 }

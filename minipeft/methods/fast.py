@@ -15,6 +15,8 @@ from torch.compiler import is_compiling
 from minipeft.core.linear import dense_weight, is_4bit
 from minipeft.core.modules import HOOKS
 
+GLOBAL_HOOKS = tuple(f"_global{name}" for name in HOOKS)
+
 
 def applies(base: nn.Module, x: Tensor, *factors: Tensor, frozen: bool = False) -> bool:
     """Whether base(x) is x W0^T + b and nothing else, all in one dtype, for x (..., in).
@@ -34,22 +36,27 @@ def applies(base: nn.Module, x: Tensor, *factors: Tensor, frozen: bool = False) 
     return flat and not is_transformed(x)
 
 
-def is_plain(layer: nn.Module) -> bool:
-    """Whether calling the layer runs nn.Linear's forward, or a 4-bit layer's, and nothing else.
+def is_plain(*layers: nn.Module) -> bool:
+    """Whether calling each layer runs nn.Linear's forward, or a 4-bit layer's, and nothing else.
 
-    Its hooks are in the dicts that nn.Module looks at, its own and those for all modules.
+    Hooks are in the dicts that nn.Module looks at, a layer's own and those for all modules.
+    False under torch.compile, which fuses the plain equation itself.
     """
-    everywhere = nn.modules.module
-    if any(getattr(layer, name) or getattr(everywhere, f"_global{name}") for name in HOOKS):
+    if is_compiling() or any(map(vars(nn.modules.module).get, GLOBAL_HOOKS)):
         return False
-    if "forward" in vars(layer):
-        return False
-    return (type(layer) is nn.Linear and type(layer.weight) is nn.Parameter) or is_4bit(layer)
+    for layer in layers:
+        own = vars(layer)
+        if any(map(own.get, HOOKS)) or "forward" in own:
+            return False
+        linear = type(layer) is nn.Linear and type(own["_parameters"].get("weight")) is nn.Parameter
+        if not linear and not is_4bit(layer):
+            return False
+    return True
 
 
 def is_transformed(x: Tensor) -> bool:
-    """Whether torch.compile, torch.func or autocast changes what an operation on x does."""
-    if is_compiling() or torch._C._are_functorch_transforms_active():
+    """Whether torch.func or autocast changes what an operation on x does."""
+    if torch._C._are_functorch_transforms_active():
         return True
     return not x.is_meta and torch.is_autocast_enabled(x.device.type)  # meta has no autocast
 

@@ -122,7 +122,7 @@ class IA3Layer(Tuner):
         return weight * self.ia3_l.to(weight)
 
     def merged_bias(self, bias: Tensor | None) -> Tensor | None:
-        """The bias is an output, too, and so scaled where outputs are."""
+        """l * b where l scales the outputs: b is one of their terms."""
         if bias is None or self.feedforward:
             return bias
         return bias * self.ia3_l.flatten().to(bias)

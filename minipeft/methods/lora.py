@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minipeft.core.config import LayerConfig
@@ -61,10 +60,10 @@ class LoraLayer(Tuner):
     def forward(self, x: Tensor, base: nn.Module) -> Tensor:
         A, B, s = self.low_rank()
         x_dropped = self.dropout(x.to(A.dtype))  # (..., in), 32 bits: the one cast
-        if fast.applies(base, x, A, B):
+        if fast.applies(base, x, A, B) and fast.is_plain(self.lora_A, self.lora_B):
             return fast.low_rank(base, x, x_dropped, A, B, s)
         h = base(x)  # W0 x + b, (..., out)
-        return (h + s * F.linear(F.linear(x_dropped, A), B)).to(h.dtype)
+        return (h + s * self.lora_B(self.lora_A(x_dropped))).to(h.dtype)
 
     def low_rank(self) -> tuple[Tensor, Tensor, float]:
         return self.lora_A.weight, self.lora_B.weight, self.scaling

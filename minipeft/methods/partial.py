@@ -82,7 +82,7 @@ class PartialConfig(PeftConfig):
 
 
 def last_blocks(model: nn.Module, k: int) -> list[str]:
-    """The names of the last k blocks. Raises ValueError unless there is one list of at least k."""
+    """The names of the last k blocks. Raises ValueError unless one list has at least k."""
     lists = block_lists(model)
     if len(lists) != 1:
         found = ", ".join(f"{path} with {len(blocks)}" for path, blocks in lists.items())

@@ -47,7 +47,7 @@ class PissaLayer(LoraLayer):
 
     @torch.no_grad()
     def init_from(self, layer: nn.Module) -> Self:
-        """Find A0 and B0 by a singular value decomposition, and start A and B there."""
+        """Compute A0 and B0 by a singular value decomposition; A and B start equal to them."""
         A, B = self.lora_A.weight, self.lora_B.weight
         U, S, V = torch.linalg.svd(dense_weight(layer).to(A.dtype), full_matrices=False)
         root = (S[: len(A)] / self.scaling).sqrt()  # (r,)

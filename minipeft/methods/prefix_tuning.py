@@ -6,16 +6,14 @@ Trained: P, n rows of L 2 d numbers (L layers, d = key/value heads times head_di
 the MLP; a file holds P either way. The model reads it as a key/value cache that is full already.
 """
 
-import copy
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from minipeft.core.errors import check_choice, check_whole
 from minipeft.methods.prompt_config import PromptLearningConfig
+from minipeft.methods.prompted_models import check_keeps_its_cache, key_value_sizes
 from minipeft.methods.soft_prompt import SoftPrompt
 from minipeft.models.cache import empty_cache
 
@@ -45,7 +43,7 @@ class PrefixTuningConfig(PromptLearningConfig):
             check_whole("encoder_hidden_size", self.encoder_hidden_size, 1)
 
     def sizes(self, shape: Any) -> dict[str, int]:
-        """Those of the keys and values, which grouped-query attention has fewer heads of."""
+        """The sizes of the keys and values: grouped-query attention has fewer heads for them."""
         sizes = super().sizes(shape)
         heads = getattr(shape, "num_key_value_heads", None) or sizes["num_attention_heads"]
         head_dim = getattr(shape, "head_dim", None)
@@ -53,7 +51,7 @@ class PrefixTuningConfig(PromptLearningConfig):
         return sizes | {"token_dim": heads * head_dim, "num_attention_heads": heads}
 
     def model_sizes(self, model: nn.Module) -> dict[str, int]:
-        """As the model itself fills its cache, where it can be asked: families differ there."""
+        """The sizes of the keys and values with which the model fills a cache; families differ."""
         sizes, kept = self.sizes(model.config), key_value_sizes(model)
         if kept is None:
             return sizes
@@ -117,37 +115,3 @@ class Prefix(SoftPrompt):
         for layer, (keys, values) in enumerate(learned):
             keys, values = (one.expand(batch, -1, -1, -1) for one in (keys, values))
             inputs["past_key_values"].update(keys, values, layer)  # (batch, heads, n, head_dim)
-
-
-def check_keeps_its_cache(model: nn.Module) -> None:
-    """Raise RuntimeError where the model would drop the cache, and the prefix with it."""
-    if hasattr(model, "new_cache"):
-        return
-    if any(m.training and getattr(m, "gradient_checkpointing", False) for m in model.modules()):
-        raise RuntimeError(
-            "gradient checkpointing: in training, transformers then drops the cache that the "
-            "prefix is in; call gradient_checkpointing_disable(), or choose prompt tuning"
-        )
-
-
-def key_value_sizes(model: nn.Module) -> list[tuple[int, int, int, int]] | None:
-    """(heads, width) of each layer's keys, then of its values, as a call leaves them in a cache.
-
-    The call is that of a copy without numbers. None where that can't be tried: then the model's
-    config has to say it.
-    """
-    cache = empty_cache(model)
-    if cache is None or hasattr(model, "new_cache"):
-        return None
-    mode = FakeTensorMode()
-    try:
-        fakes = {id(b): mode.from_tensor(b) for b in model.buffers()}
-        for parameter in model.parameters():
-            fakes[id(parameter)] = nn.Parameter(mode.from_tensor(parameter.detach()), False)
-        copied = copy.deepcopy(model, fakes).eval()
-        with mode, torch.no_grad():
-            copied(torch.zeros(1, 1, dtype=torch.long), past_key_values=cache)
-        layers = [(layer.keys.shape, layer.values.shape) for layer in cache.layers]
-    except Exception:  # whatever code of others does where there are no numbers
-        return None
-    return [(keys[1], keys[-1], values[1], values[-1]) for keys, values in layers]

@@ -1,4 +1,4 @@
-"""What all soft prompts are told: how many rows, and the sizes of the model, as peft names them."""
+"""The options that all soft prompts share: the number of rows, and the sizes of the model."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -39,7 +39,7 @@ class PromptLearningConfig(PeftConfig):
         check_list("modules_to_save", self.modules_to_save, str)
 
     def sizes(self, shape: Any) -> dict[str, int]:
-        """The fields that the model's own config decides."""
+        """The fields that the model's config decides, from that config."""
         return {
             "token_dim": shape.hidden_size,
             "num_attention_heads": shape.num_attention_heads,
@@ -93,4 +93,4 @@ class PromptLearningConfig(PeftConfig):
         raise NotImplementedError
 
     def start(self, prompt: SoftPrompt, model: nn.Module) -> None:
-        """Give a new P its first values, where they are not the random ones."""
+        """Set the first values of a new P that does not start at random."""

@@ -4,7 +4,6 @@ Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", 
 Trained: P (n, d), n d numbers; E and f are frozen.
 """
 
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from minipeft.core.errors import check_choice
 from minipeft.methods.prompt_config import PromptLearningConfig
+from minipeft.methods.prompted_models import above, pools_at_padding
 from minipeft.methods.soft_prompt import SoftPrompt
 
 
@@ -60,7 +60,7 @@ class PromptTuningConfig(PromptLearningConfig):
         prompt.embedding.weight = nn.Parameter(table(ids.to(table.weight.device)))
 
     def text_tokens(self, vocabulary: int) -> Tensor:
-        """The ids (n,) of the text's tokens, over and over."""
+        """The ids (n,) of the text's tokens, repeated or cut to n."""
         file = Path(self.tokenizer_name_or_path)
         file = file / "tokenizer.json" if file.is_dir() else file
         if not file.is_file():
@@ -82,16 +82,16 @@ class PromptTuningConfig(PromptLearningConfig):
 
 
 class VirtualTokens(SoftPrompt):
-    """P (n, d), which every layer then reads as if it were n tokens before the text.
+    """P (n, d), which every layer reads like n tokens before the text.
 
-    The model answers for them as well: its logits are (batch, n + length, vocab), as in peft.
+    The model's logits are (batch, n + length, vocab), as in peft.
     """
 
     takes = "inputs_embeds"
     why_apart = "its vectors stand beside the tokens, in no weight of the base"
 
     def passes_over(self, module: nn.Module) -> bool:
-        """A decoder's classifier counts the text's padding itself: P comes into what is inside."""
+        """True for a decoder's classifier, which counts padding: the decoder inside takes P."""
         return pools_at_padding(module)
 
     def attach(self, model: nn.Module) -> None:
@@ -106,7 +106,7 @@ class VirtualTokens(SoftPrompt):
             self.cut.remove()
 
     def without_rows(self, reader: nn.Module, args: tuple, output: Any) -> Any:
-        """What the classifier sees of the model inside it: the text's places, not P's."""
+        """The decoder's output without the positions of P, for the classifier around it."""
         if isinstance(output, tuple):
             return (output[0][:, self.rows :], *output[1:])
         output.last_hidden_state = output.last_hidden_state[:, self.rows :]
@@ -134,17 +134,3 @@ class VirtualTokens(SoftPrompt):
         if places is not None:
             virtual = torch.arange(self.rows, device=places.device).expand(len(places), -1)
             inputs["position_ids"] = cat((virtual, places), dim=1)
-
-
-def pools_at_padding(module: nn.Module) -> bool:
-    """Whether a classifier reads each text's last token, which it finds by the padding after it."""
-    try:
-        return "pad_token_id" in inspect.getsource(inspect.unwrap(type(module).forward))
-    except (OSError, TypeError):  # there is no source
-        return False
-
-
-def above(path: str) -> list[str]:
-    """The names of the modules around the one called `path`, the model itself ("") first."""
-    parts = path.split(".") if path else []
-    return [".".join(parts[:length]) for length in range(len(parts))]

@@ -38,7 +38,7 @@ class Triplets(Tuner):
 
     @property
     def pattern(self) -> list[bool]:
-        """Which of the init_r triplets are kept, as `rank_pattern` says it."""
+        """Which of the init_r triplets are kept, in the form of `rank_pattern`."""
         kept = iter(self.kept.tolist())
         return [held and next(kept) for held in self.held]
 

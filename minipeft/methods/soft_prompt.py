@@ -9,11 +9,12 @@ Trained: P, n rows (num_virtual_tokens), or an encoder that makes it and isn't n
 """
 
 import inspect
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from minipeft.core.modules import evaluating
+from minipeft.methods.prompted_models import check_cache
 
 
 class SoftPrompt(nn.Module):
@@ -45,30 +46,30 @@ class SoftPrompt(nn.Module):
         )
 
     def passes_over(self, module: nn.Module) -> bool:
-        """Whether P has to come in further inside than in this module, which could take it."""
+        """Whether a module that takes P is passed over for one inside of it."""
         return False
 
     @property
     def encoded(self) -> bool:
-        """Whether an encoder makes P: then P is no parameter."""
+        """Whether P is computed by an encoder, and so is no parameter."""
         return len(list(self.children())) > 1
 
     def forward(self) -> Tensor:
         return self.embedding.weight
 
     def file_tensors(self) -> dict[str, Tensor]:
-        """P as a file holds it, a view of it where it is a parameter; no dropout in an encoder."""
+        """P by its name in a file, a view where P is a parameter. Encoders run without dropout."""
         with evaluating(self):
             return {"prompt_embeddings": self().detach()}
 
     def attach(self, model: nn.Module) -> None:
-        """Stand before each text that the model reads from now on, among its parameters."""
+        """Register P in the model, and a hook that puts P before each text that starts."""
         model.add_module("prompt_encoder", self.train(model.training))
         reader = model.get_submodule(self.reader)
         self.hook = reader.register_forward_pre_hook(self.before, with_kwargs=True)
 
     def detach(self, model: nn.Module) -> None:
-        """Leave the model as it was."""
+        """Remove the hook and P from the model."""
         self.hook.remove()
         del model.prompt_encoder
 
@@ -103,47 +104,6 @@ class SoftPrompt(nn.Module):
             self.begin(reader, inputs)
         return args[len(self.arguments) :], inputs
 
-    def check_generation(self, model: nn.Module, options: dict[str, Any]) -> None:
-        """Raise ValueError for a way to generate that counts the cache's entries as tokens.
-
-        There are n more of them, and tokens would be skipped or put into another's place.
-        """
-        settings = options.get("generation_config") or getattr(model, "generation_config", None)
-        for name in COUNTING_OPTIONS:
-            if value := options.get(name, getattr(settings, name, None)):
-                raise ValueError(
-                    f"{name}={value if isinstance(value, int | str) else type(value).__name__} "
-                    "goes wrong with a soft prompt, which is in the cache and in no text; leave it "
-                    "out, or choose LORA"
-                )
-        cache = options.get("past_key_values")
-        check_cache(cache)
-        if cache is not None and cache.get_seq_length() > 0:
-            raise ValueError(
-                f"past_key_values holds {cache.get_seq_length()} entries, the soft prompt's among "
-                "them, which generate() would take for tokens: give the whole text and no cache"
-            )
-
     def begin(self, reader: nn.Module, inputs: dict) -> None:
-        """Put P before a text that starts, into the arguments of the call."""
+        """Put P into the arguments of a call that starts a text."""
         raise NotImplementedError
-
-
-# Options of transformers' generate(): a text in chunks, guessed tokens, caches of a fixed length.
-COUNTING_OPTIONS = (
-    "prefill_chunk_size",
-    "assistant_model",
-    "prompt_lookup_num_tokens",
-    "assistant_early_exit",
-    "cache_implementation",
-    "custom_generate",
-)
-
-
-def check_cache(cache: Any) -> None:
-    """Raise ValueError for a cache whose length was fixed without P."""
-    if getattr(cache, "is_compileable", False):
-        raise ValueError(
-            f"past_key_values is a {type(cache).__name__}, whose length is fixed: there is no "
-            "place for a soft prompt in it; choose DynamicCache, or None"
-        )

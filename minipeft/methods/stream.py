@@ -1,4 +1,4 @@
-"""The residual stream x of a block, shown to an adapter that doesn't stand where x is.
+"""The residual stream x of a block, for an adapter whose layer does not read x.
 
 In x + MLP(norm(x)) the MLP reads norm(x) alone; x itself is what goes into the norm.
 """
@@ -16,7 +16,7 @@ from minipeft.core.patterns import Patterns, matches
 
 
 class Stream(nn.Module):
-    """x of each block, on its way from the norm that reads it to the adapter that needs it.
+    """x of each block, kept from the norm that reads x until the adapter that needs x.
 
     blocks: those in which a norm shows x.
     """
@@ -27,9 +27,9 @@ class Stream(nn.Module):
         self.held: dict[str, Tensor] = {}
 
     def take(self, block: str) -> Tensor | None:
-        """x (batch, length, d), once; None where no norm shows it.
+        """x (batch, length, d), which is then forgotten; None for a block without a shown x.
 
-        Raises RuntimeError where one should have: a guess would give other numbers.
+        Raises RuntimeError where the norm has not run yet: a guess would give other numbers.
         """
         if block not in self.blocks:
             return None
@@ -42,7 +42,7 @@ class Stream(nn.Module):
 
 
 class StreamReader(Tuner):
-    """A norm as it is, whose input is put down for the adapter of its block. Trains nothing."""
+    """h = norm(x), whose x is kept for the adapter of the same block. Trains nothing."""
 
     shared: Stream  # set when the adapter is built: one for all its tuners
     why_apart = "a nonlinear adapter reads the norm's input"
@@ -57,14 +57,14 @@ class StreamReader(Tuner):
 
 
 def is_map(module: nn.Module) -> bool:
-    """Whether a module turns one tensor into one, by linear layers inside: `mlp` does."""
+    """Whether a module, such as `mlp`, maps one tensor to one by linear layers."""
     kinds = [taken.kind for taken in inspect.signature(module.forward).parameters.values()]
     one = kinds == [inspect.Parameter.POSITIONAL_OR_KEYWORD]
     return one and linear_layers(module) not in ([], [module])
 
 
 def linear_layers(module: nn.Module) -> list[nn.Module]:
-    """Those in a module, or the module itself."""
+    """The linear layers in a module, itself included."""
     return [layer for layer in module.modules() if is_linear(layer)]
 
 

@@ -117,7 +117,7 @@ def _blocks_at_once(values: Tensor, block_size: int) -> int:
 
 
 def _cpu_divides(values: Tensor, book: CodeBook) -> bool:
-    """bitsandbytes on a CPU divides in a last, shorter block, and keeps what it divides by."""
+    """On a CPU bitsandbytes divides a last, shorter block by absmax, and stores that divisor."""
     return values.device.type == "cpu" and book.bits == 4
 
 
@@ -140,7 +140,7 @@ def _quantize_fused(blocks: Tensor, thresholds: tuple[float, ...]) -> tuple[Tens
 
 
 def _count(scaled: Tensor, thresholds: tuple[float, ...]) -> Tensor:
-    """How many thresholds lie below: fifteen comparisons vectorize, a binary search doesn't."""
+    """The number of thresholds below: fifteen comparisons vectorize, a binary search doesn't."""
     code = (scaled > thresholds[0]).int()
     for threshold in thresholds[1:]:
         code = code + (scaled > threshold)

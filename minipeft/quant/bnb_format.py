@@ -18,7 +18,7 @@ from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import NESTED_BLOCK_SIZE, QuantizedTensor
 
 TYPES = ["nf4", "fp4"]  # those that bitsandbytes knows
-FIELDS = {  # of the JSON, and what is valid there
+FIELDS = {  # of the JSON, and their valid values
     "blocksize": lambda value: type(value) is int,
     "dtype": lambda value: value in ("float32", "float16", "bfloat16"),
     "shape": lambda value: type(value) is list and all(type(n) is int and n > 0 for n in value),

@@ -1,7 +1,7 @@
-"""What a model of transformers says about its own four bits, in config.quantization_config.
+"""The entry config.quantization_config of a transformers model with layers in four bits.
 
-`save_pretrained` writes the tensors under bitsandbytes' names (bnb_format.py); this note tells
-`from_pretrained` to read them as such, and which linear layers are dense.
+`save_pretrained` writes the tensors under bitsandbytes' names (bnb_format.py); this
+entry says that `from_pretrained` has to read them as such, and which linear layers are dense.
 """
 
 from typing import Any
@@ -13,9 +13,9 @@ from minipeft.quant.linear4bit import Linear4bit
 
 
 def note_quantization(model: nn.Module) -> None:
-    """Write the note of a model of transformers anew: its layers in four bits are as they are now.
+    """Write config.quantization_config anew, for the layers in four bits that the model has now.
 
-    Without any the note goes. Other models, which have no `save_pretrained`, get none.
+    A model without such layers loses the entry; one without `save_pretrained` gets none.
     """
     config = getattr(model, "config", None)
     if not (hasattr(model, "save_pretrained") and hasattr(config, "to_dict")):

@@ -1,4 +1,4 @@
-"""The numbers that a code stands for: one code book per data type, every level in [-1, 1].
+"""Code books: the level of each code, one book per data type, every level in [-1, 1].
 
 A block of weights is divided by its largest absolute value (absmax), and each weight is then stored
 as the code of the nearest level. Types differ in nothing but where the levels lie:

@@ -17,9 +17,9 @@ from minipeft.quant.nf4 import QuantizedTensor, dequantize, quantize
 
 
 class FrozenMatmul(torch.autograd.Function):
-    """y = x W'^T + b and dx = dy W'. What waits for the backward pass is the packed weight alone.
+    """y = x W'^T + b and dx = dy W'. Only the packed weight is saved for the backward pass.
 
-    F.linear would keep every layer's dense W' until then: the memory that 4 bits were to save.
+    F.linear would save every layer's dense W', which takes the memory that 4 bits are to save.
     """
 
     @staticmethod
@@ -83,9 +83,9 @@ class Linear4bit(nn.Module):
         self.out_features, self.in_features = self.quantized.shape
 
     def _hold(self, quantized: QuantizedTensor) -> None:
-        """Take the weight in. Its constants become buffers, so that they move with the module.
+        """Store the weight. Its constants become buffers, so that they move with the module.
 
-        They are held as integers of the same bits, which no .half() or .bfloat16() rounds.
+        The buffers are integers of the same bits: .half() and .bfloat16() do not round those.
         """
         self._like = quantized.to("meta")  # shape, types, block size: no bytes
         tensors = quantized.tensors()
@@ -140,7 +140,7 @@ class Linear4bit(nn.Module):
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any
     ) -> None:
-        """What is wrong with a 4-bit weight joins the other messages of load_state_dict."""
+        """Errors about a 4-bit weight are added to the other messages of load_state_dict."""
         name, errors = f"{prefix}weight", args[-1]
         rest = {key: state_dict[key] for key in state_dict if not key.startswith(f"{name}.")}
         if len(rest) < len(state_dict):

@@ -8,8 +8,11 @@ checkpoint folder it never lies there whole.
 Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs", section 3.
 """
 
+import inspect
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from minipeft.core.linear import (
     is_linear,
     with_weight,
 )
-from minipeft.core.modules import has_hooks, weights_read_by
+from minipeft.core.modules import HOOKS
 from minipeft.core.patterns import is_below, matches
 from minipeft.core.replacements import places, tied_to
 from minipeft.core.targets import HEADS, is_called
@@ -114,7 +117,7 @@ def read_quantized(
 
 
 def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str]:
-    """The names of the layers to quantize; those that are in four bits already are left alone."""
+    """The names of the dense linear layers to quantize."""
     check_list("skip", skip, str)
     check_bare(model, "quantize_model")
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -143,7 +146,7 @@ def layers_to_quantize(model: nn.Module, skip: Sequence[str] | None) -> list[str
 
 
 def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> list[str]:
-    """What to leave alone: modules in `skip`, the head, those that a class keeps in 32 bits."""
+    """The modules that stay dense: in `skip`, the head, those that a class keeps in 32 bits."""
     kept = [path for path in modules if matches(path, list(skip or []))]
     if skip:
         head = getattr(modules[""], "get_output_embeddings", lambda: None)()
@@ -158,17 +161,40 @@ def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> lis
 
 
 def is_replaceable(modules: dict[str, nn.Module], path: str) -> bool:
-    """Whether the model does no more with this layer than to call it, and it is a plain product."""
+    """Whether a layer is x W^T + b and no more, and the model only calls it."""
     layer, name = modules[path], path.rpartition(".")[2]
     parts = path.split(".")
     owners = (modules[".".join(parts[:depth])] for depth in range(len(parts)))
-    read = any(name in weights_read_by(type(owner)) for owner in owners)
+    read = any(name in weights_read_by(kind) for owner in owners for kind in type(owner).__mro__)
     plain = is_conv1d(layer) or type(layer).forward in PLAIN
     return plain and not read and is_called(modules, path)
 
 
+@cache
+def weights_read_by(kind: type) -> frozenset[str]:
+    """The names of layers whose `weight` the methods of a class read, as their source says.
+
+    T5 casts to `self.wo.weight.dtype`, nn.TransformerEncoderLayer hands `self.linear1.weight` to a
+    fused kernel: codes of 4 bits are no such weight. Methods that initialize don't count.
+    """
+    if kind is nn.Module:
+        return frozenset()
+    methods = [m for name, m in vars(kind).items() if not re.search("init|reset", name)]
+    sources = [source_of(method) for method in methods if inspect.isfunction(method)]
+    return frozenset(re.findall(r"\.(\w+)\.weight\b(?!\.device)", "\n".join(sources)))
+
+
+def source_of(method: Callable) -> str:
+    """A function's source; where there is none, `weight` of every name in the function's code."""
+    try:
+        return inspect.getsource(method)
+    except OSError:
+        names = method.__code__.co_names
+        return " ".join(f".{name}.weight" for name in names) if "weight" in names else ""
+
+
 def check_bare(model: nn.Module, step: str) -> None:
-    """Raise ValueError for a model with an adapter, ours or peft's: it would be treated as base."""
+    """Raise ValueError for a model with an adapter, ours or peft's, which is no bare base."""
     for module in model.modules():
         if hasattr(module, "base_layer") or hasattr(module, "peft_config"):
             raise ValueError(
@@ -179,7 +205,7 @@ def check_bare(model: nn.Module, step: str) -> None:
 
 def check_weight(path: str, layer: nn.Module, options: dict[str, Any]) -> None:
     """Raise ValueError for a layer that can't be quantized, before any is."""
-    if has_hooks(layer) or "forward" in vars(layer):
+    if any(getattr(layer, name) for name in HOOKS) or "forward" in vars(layer):
         raise ValueError(
             f"{path} has hooks, or a forward that was replaced (accelerate does so), which a layer "
             "in four bits wouldn't have: quantize_model comes first, hooks second"
@@ -200,7 +226,7 @@ def packed(path: str, layer: nn.Module, options: dict[str, Any]) -> Linear4bit:
 
 @contextmanager
 def progress_bar(total: int, show: bool | None) -> Iterator[Callable[[], Any]]:
-    """What to call after each layer."""
+    """A function to call after each layer, which moves the bar."""
     try:
         from tqdm import tqdm
     except ImportError:
@@ -216,9 +242,9 @@ def prepare_model_for_kbit_training(
     use_gradient_checkpointing: bool = True,
     gradient_checkpointing_kwargs: dict[str, Any] | None = None,
 ) -> nn.Module:
-    """Freeze a quantized model, put what has 16 bits into 32, remember layers' inputs alone.
+    """Freeze a quantized model, cast its 16-bit tensors to 32, and turn gradient checkpointing on.
 
-    As in peft, but for two things: gradients pass checkpoints without a trick on the embeddings
+    As in peft, but for two things: gradients pass checkpoints without a hook on the embeddings
     ({"use_reentrant": False} unless you say otherwise), and a model is checkpointed in any case.
 
     Raises ValueError for a model that can't checkpoint, or that carries an adapter (it would be

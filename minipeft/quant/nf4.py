@@ -57,12 +57,12 @@ class QuantizedTensor:
 
     @property
     def book(self) -> CodeBook:
-        """The levels that the codes stand for."""
+        """The level of each code."""
         return code_book(self.quant_type, self.codes.device)
 
     @property
     def absmax(self) -> Tensor:
-        """What each block is multiplied by: float32, (blocks,)."""
+        """The factor of each block: float32, (blocks,)."""
         if isinstance(self.constants, Tensor):
             return self.constants
         return dequantize(self.constants) + self.offset
@@ -74,18 +74,18 @@ class QuantizedTensor:
 
     @property
     def device(self) -> torch.device:
-        """Where the codes lie."""
+        """The device of the codes."""
         return self.codes.device
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is stored, by name."""
+        """The stored tensors, by name."""
         if isinstance(self.constants, Tensor):
             return {"codes": self.codes, "absmax": self.constants}
         nested = {"absmax": self.constants.codes, "nested_absmax": self.constants.constants}
         return {"codes": self.codes} | nested | {"nested_offset": self.offset}
 
     def with_tensors(self, tensors: dict[str, Tensor]) -> "QuantizedTensor":
-        """The same but for what is stored."""
+        """The same shape and types with other stored tensors."""
         if isinstance(self.constants, Tensor):
             return replace(self, codes=tensors["codes"], constants=tensors["absmax"])
         constants = replace(
@@ -95,7 +95,7 @@ class QuantizedTensor:
         return replace(self, codes=tensors["codes"], constants=constants, offset=offset)
 
     def to(self, device: torch.device | str) -> "QuantizedTensor":
-        """The same tensor on another device. Raises ValueError for CUDA where there is none."""
+        """The same tensor on another device. Raises ValueError for CUDA without a GPU."""
         device = check_device(device)
         return self.with_tensors({name: t.to(device) for name, t in self.tensors().items()})
 
@@ -177,7 +177,7 @@ def check_block_size(block_size: int) -> int:
 
 
 def check_device(device: torch.device | str) -> torch.device:
-    """The device. Raises ValueError for a GPU that isn't there."""
+    """The device. Raises ValueError for a GPU that the machine lacks."""
     device = torch.device(device)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()

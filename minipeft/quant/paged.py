@@ -108,7 +108,7 @@ class PagedAdamW(AdamW):
             _adamw(group, weight, gradient, m, v, state)
 
     def _arena(self, parameter: Tensor) -> int:
-        """Where the states of a parameter lie: m in the first row, v in the second."""
+        """The arena of a parameter's states: m in the first row, v in the second."""
         if parameter not in self._arenas:
             self._arenas[parameter] = self._pages.allocate(2, parameter.numel(), parameter.dtype)
         return self._arenas[parameter]
@@ -156,7 +156,7 @@ class PagedAdamW(AdamW):
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _of_bitsandbytes(self) -> torch.optim.Optimizer:
-        """Their optimizer, on these very parameter groups and states."""
+        """bitsandbytes' optimizer, on these very parameter groups and states."""
         try:
             from bitsandbytes.optim import PagedAdamW as Theirs
         except ImportError as error:

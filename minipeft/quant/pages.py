@@ -52,7 +52,7 @@ class Pages:
         return self._arenas[arena].shape[2]
 
     def fetch(self, arena: int, page: int) -> Tensor:
-        """A page (rows, columns), in memory until there is no room; it may be written to."""
+        """A page (rows, columns) that may be written to, in memory until memory is short."""
         if (arena, page) not in self._resident:
             values = self._arenas[arena][page].clone()
             while self._resident and self.resident_bytes + values.nbytes > self.room:

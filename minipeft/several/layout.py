@@ -34,7 +34,7 @@ def main_input(
 
 
 def check_names(model: nn.Module, names: list[str], inputs: tuple, options: dict) -> None:
-    """Raise ValueError unless there is one name for each sample of a call."""
+    """Raise ValueError unless names and samples of a call are equally many."""
     samples = len(main_input(model, inputs, options)[1])
     if len(names) != samples:
         raise ValueError(

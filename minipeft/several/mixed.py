@@ -11,7 +11,7 @@ once for all. Chen et al. 2023, "Punica"; Sheng et al. 2023, "S-LoRA".
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from minipeft.core.adapter import Adapter
 from minipeft.core.effective import EffectiveTensor
 from minipeft.core.layer import Tuner
 from minipeft.core.replacements import Replacement
+from minipeft.several.layout import check_names, check_sample_after_sample
 
 BASE = "__base__"
 
@@ -63,7 +64,7 @@ class MixedLinear(nn.Module):
         rows = x.reshape(samples, -1, x.shape[-1]).to(self.A.dtype)  # (batch, length, in)
         wide = h.reshape(samples, -1, h.shape[-1]).to(self.A.dtype)
         low = rows @ self.A.mT  # (batch, length, r)
-        # Where nobody else needs h the product is added where it lies: half the memory traffic.
+        # In place where neither autograd nor a hook reads h: half the memory traffic.
         needed = h.requires_grad or self.base_layer._forward_hooks
         add = torch.baddbmm if needed else Tensor.baddbmm_
         return add(wide, low, self.B).to(h.dtype).view_as(h)
@@ -96,7 +97,7 @@ class Stack:
 
 
 class Mixture:
-    """Some adapters, stacked, from which each list of their names takes its pairs.
+    """Some adapters, stacked, from which each list of their names takes its pairs A, B.
 
     Raises ValueError for an adapter that is more than low-rank updates of linear layers.
     """
@@ -115,12 +116,9 @@ class Mixture:
         self.names: list[str] = []
         self.layers: list[MixedLinear] = []  # for these names
 
-    def outdated(self, adapters: dict[str, Adapter], names: list[str]) -> bool:
-        """Whether an adapter of these names isn't among the stacked ones, or has changed since."""
-        asked = [name for name in names if name != BASE]
-        here = all(
-            name in self.adapters and adapters.get(name) is self.adapters[name] for name in asked
-        )
+    def outdated(self, adapters: dict[str, Adapter]) -> bool:
+        """Whether one of these adapters is not among the stacked ones, or has changed since."""
+        here = all(self.adapters.get(name) is adapter for name, adapter in adapters.items())
         state, settings, values = self.made_from
         if not here or state_of(self.places) != state or settings_of(self.adapters) != settings:
             return True
@@ -128,13 +126,13 @@ class Mixture:
         return not all(torch.equal(now[device], values[device]) for device in values)
 
     def unknown_layout(self, probed: frozenset[str]) -> dict[str, nn.Module]:
-        """The base's layers of which nobody has asked yet how they read a batch."""
+        """The base's layers that are not among those already asked how they read a batch."""
         paths = {stack.path: stack.replacement.base for stack in self.stacks}
         return {path: layer for path, layer in paths.items() if path not in probed}
 
     @contextmanager
-    def standing(self, names: list[str], in_blocks: frozenset[str]) -> Iterator[None]:
-        """Within the block the layers for these names stand in place of the base's."""
+    def attached(self, names: list[str], in_blocks: frozenset[str]) -> Iterator[None]:
+        """Within the block the base has the layers for these names in place of its own."""
         if names != self.names:
             self.names = list(names)
             self.layers = [stack.layer(names, stack.path in in_blocks) for stack in self.stacks]
@@ -147,8 +145,45 @@ class Mixture:
                 stack.replacement.put(stack.replacement.base)
 
 
+class MixedBatches:
+    """The adapters that a model last mixed, and what is known of its layers' inputs.
+
+    mixture: those adapters, stacked. probed: the layers that were asked how they read a batch.
+    in_blocks: those of them that read it sample after sample.
+    """
+
+    def __init__(self) -> None:
+        self.mixture: Mixture | None = None
+        self.probed: frozenset[str] = frozenset()
+        self.in_blocks: frozenset[str] = frozenset()
+
+    @contextmanager
+    def within(
+        self,
+        base: nn.Module,
+        adapters: dict[str, Adapter],
+        names: list[str],
+        inputs: tuple,
+        options: dict[str, Any],
+    ) -> Iterator[None]:
+        """Within the block sample i of a call of the bare base goes through adapter `names[i]`.
+
+        adapters: those of these names. inputs, options: of the call. Raises ValueError as
+        check_names, Mixture and check_sample_after_sample.
+        """
+        check_names(base, names, inputs, options)
+        if self.mixture is None or self.mixture.outdated(adapters):
+            self.mixture = Mixture(adapters)
+        unknown = self.mixture.unknown_layout(self.probed)
+        if unknown and len(names) > 1:
+            reached = check_sample_after_sample(base, unknown, inputs, options)
+            self.in_blocks, self.probed = self.in_blocks | reached, self.probed | {*unknown}
+        with self.mixture.attached(names, self.in_blocks):
+            yield
+
+
 def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str]]:
-    """Where the tensors of these adapters are: (the parameters or buffers of a module, name)."""
+    """The tensors of these adapters, each as (dict of a module's parameters or buffers, name)."""
     tuners = [tuner for adapter in adapters.values() for tuner in adapter.tuners.values()]
     modules = {id(module): module for tuner in tuners for module in tuner.modules()}.values()
     owners = [tensors for m in modules for tensors in (m._parameters, m._buffers)]
@@ -156,14 +191,14 @@ def places_of(adapters: dict[str, Adapter]) -> list[tuple[dict[str, Tensor], str
 
 
 def state_of(places: list[tuple[dict[str, Tensor], str]]) -> list[tuple[int, int, int]]:
-    """Equal as long as no tensor there was replaced or changed under autograd's eyes."""
+    """Equal as long as no tensor was replaced, or changed with autograd's knowledge."""
     tensors = [owner[name] for owner, name in places if owner[name] is not None]
     return [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors]
 
 
 @torch.no_grad()
 def values_of(places: list[tuple[dict[str, Tensor], str]]) -> dict[torch.device, Tensor]:
-    """A copy of all the numbers there, flat, by device."""
+    """A flat copy of the numbers of these tensors, by device."""
     flat: dict[torch.device, list[Tensor]] = {}
     for owner, name in places:
         if owner[name] is not None:

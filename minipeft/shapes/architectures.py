@@ -23,7 +23,7 @@ from minipeft.shapes.hugging_face import AUTO, HuggingFace, installed, is_class
 # What can be run without transformers: the task, the model and its config.
 LLAMA = "CAUSAL_LM", llama.Llama, llama.LlamaConfig
 OWN = {"llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "vit": ("SEQ_CLS", vit.ViT, vit.ViTConfig)}
-# For a model of one's own: each kind after the family that stands for it.
+# For a model of one's own: the family that each kind is built as.
 KINDS = {"decoder": "llama", "encoder": "bert", "encoder-decoder": "t5"}
 
 

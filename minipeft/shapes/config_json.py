@@ -69,7 +69,7 @@ def read_sizes(
 
 
 def check_size(name: str, value: object, default: object) -> None:
-    """Raise ValueError unless `value` can stand where `default` does."""
+    """Raise ValueError unless `value` is of the kind of `default`."""
     if value is default:
         return
     if isinstance(default, bool | str):
@@ -77,7 +77,7 @@ def check_size(name: str, value: object, default: object) -> None:
         if not isinstance(value, kinds):
             raise ValueError(f"{name}={value!r} must be a {type(default).__name__}")
         return
-    small = isinstance(default, int) and default <= 2  # such as token types: there may be none
+    small = isinstance(default, int) and default <= 2  # such as token types, which may be 0
     least = min(default, 0) if small else 1
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name}={value!r} must be a whole number; the smallest is {least}")

@@ -12,7 +12,7 @@ from minipeft.core.errors import nearest
 from minipeft.shapes.config_json import REQUIRED, divided, read_sizes
 from minipeft.shapes.meta_model import MAKERS, MetaModel
 
-# The families that are written here; the file says what its entries mean.
+# The families that are written here; families.toml explains its entries.
 FAMILIES: dict[str, dict[str, Any]] = {}
 for model_type, table in tomllib.loads(
     Path(__file__).with_name("families.toml").read_text("utf-8")
@@ -51,7 +51,7 @@ class Family:
         return {name: name for name in sizes} | {own: name for name, own in own_names.items()}
 
     def config_fields(self) -> dict[str, Any]:
-        """Its `config.json`, as far as it says the shape."""
+        """The fields of its `config.json` that decide the shape."""
         sizes, own = read_table(self.model_type)
         return {own.get(name, name): getattr(self, name) for name in sizes}
 
@@ -76,7 +76,7 @@ class Family:
 
 
 def read_table(model_type: str) -> tuple[dict[str, object], dict[str, str]]:
-    """A family's sizes with their defaults, and those that have another name there."""
+    """A family's sizes with their defaults, and the names that its config.json has for them."""
     table = FAMILIES[model_type]
     sizes, own = dict.fromkeys(table["required"].split(), REQUIRED), {}
     for field in table["optional"].split():

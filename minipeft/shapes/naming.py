@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear, shape_of
-from minipeft.core.meta import meta_copy
 from minipeft.core.patterns import matches
 from minipeft.core.replacements import places
-from minipeft.core.targets import endings, unmatched_names
+from minipeft.core.target_checks import endings
+from minipeft.core.targets import unmatched_names
 from minipeft.shapes.architectures import Architecture
+from minipeft.shapes.meta_adapter import meta_copy
 from minipeft.shapes.meta_model import linear
 from minipeft.shapes.published import find_architecture
 

@@ -58,7 +58,28 @@ def test_a_weight_read_past_the_layer_is_the_effective_one(config):
     assert (answer - right).norm() <= 1e-5 * right.norm()
     answer.square().sum().backward()
     assert all(p.grad is not None for p in trained_by_us(model).values())
-    assert torch.equal(model.base_model.b.weight, model.base_model.b.base_layer.weight)
+    layer = model.base_model.b
+    assert torch.equal(layer.weight, layer.base_layer.weight)
+    assert torch.equal(layer.weight + 1, layer.base_layer.weight + 1)
+
+
+@pytest.mark.parametrize("product", [
+    lambda x, layer: torch.cat([layer.weight.t(), torch.ones(8, 2)], dim=1).T @ x.T,
+    lambda x, layer: torch.stack([x @ w.T for w in layer.weight.chunk(2, dim=0)]),
+    lambda x, layer: torch.stack([x @ w for w in layer.weight.unbind()]),
+    lambda x, layer: torch.einsum("bi,hoi->bho", x, layer.weight.unflatten(0, (2, 4))),
+    lambda x, layer: torch.addmm(layer.bias, x.to(layer.weight), layer.weight.mT),
+])  # fmt: skip
+def test_other_forms_of_a_weight_are_the_effective_one_as_well(product):
+    """MobileBERT joins a weight to another, DeBERTa splits one; merged is the oracle."""
+    config = minipeft.LoraConfig(target_modules=["b"], use_dora=True, **RANDOM)
+    model, x = minipeft.get_peft_model(Reads(), config), torch.randn(3, 8)
+    adapted = product(x, model.base_model.b)
+    plain = product(x, model.base_model.b.base_layer)
+    model.merge_adapter()
+    merged = product(x, model.base_model.b)
+    assert (adapted - merged).norm() <= 1e-5 * merged.norm()
+    assert (plain - merged).norm() > 1e-2 * merged.norm()
 
 
 def test_slices_of_a_weight_are_the_effective_one_as_well():

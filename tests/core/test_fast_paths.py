@@ -171,6 +171,22 @@ def test_a_hook_for_all_modules_is_called(kind):
     assert calls == [(2, 5, OUT)]
 
 
+@pytest.mark.parametrize("name, width", [("lora_A", R), ("lora_B", OUT)])
+@pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
+def test_hooks_on_a_factor_are_called(kind, name, width):
+    """What it gives is what its hook sees and what the hook may change."""
+    base, seen = linear(bias=True), []
+    tuner, x = tuner_on(kind, base), torch.randn(2, 5, IN, dtype=torch.float64)
+    before, none = tuner(x, base), nn.init.zeros_
+    handle = getattr(tuner, name).register_forward_hook(lambda m, i, output: seen.append(output))
+    assert_close(tuner(x, base), before)
+    assert [output.shape for output in seen] == [(2, 5, width)]
+    handle.remove()
+    getattr(tuner, name).register_forward_hook(lambda m, i, output: none(output.detach().clone()))
+    g = tuner.lora_magnitude_vector / tuner.norm(base.weight) if kind is DoraLayer else 1
+    assert_close(tuner(x, base), g * F.linear(x, base.weight) + base.bias)
+
+
 @pytest.mark.parametrize("kind", [LoraLayer, DoraLayer])
 def test_torch_func_differentiates_it(kind):
     base = linear(bias=True)

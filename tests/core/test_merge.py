@@ -147,7 +147,6 @@ def test_safe_merge_refuses_nan_and_inf_and_touches_nothing(poison):
         with unchanged(model), pytest.raises(ValueError, match="NaN or inf") as error:
             action(safe_merge=True)
         assert path in str(error.value)
-        assert "default" in str(error.value)
     assert not model.merged
 
 
@@ -157,7 +156,7 @@ def test_safe_merge_refuses_an_overflow_of_the_base_s_own_type():
     with torch.no_grad():
         model.base_model.first.tuner.lora_A.weight.fill_(400.0)
         model.base_model.first.tuner.lora_B.weight.fill_(400.0)
-    with unchanged(model), pytest.raises(ValueError, match=r"first"):
+    with unchanged(model), pytest.raises(ValueError, match=r"first.*NaN or inf"):
         model.merge_adapter(safe_merge=True)
 
 

@@ -119,12 +119,12 @@ def test_a_training_step_between_two_calls_is_seen():
     with torch.no_grad():
         before = model(tokens(), adapter_names=NAMES).logits
         again = model(tokens(), adapter_names=NAMES).logits
-    kept = model._mixture
+    kept = model._mixed_batches.mixture
     assert torch.equal(before, again)
     scramble(trained_by_us(model), seed=9)
     with torch.no_grad():
         after = model(tokens(), adapter_names=NAMES).logits
-    assert model._mixture is not kept
+    assert model._mixed_batches.mixture is not kept
     assert_close(after, alone(model, tokens(), NAMES))
     assert not torch.equal(before[0], after[0])
 
@@ -135,9 +135,9 @@ def test_other_names_in_the_next_call(names):
     model = several("llama")
     with torch.no_grad():
         model(tokens(), adapter_names=NAMES)
-        kept = model._mixture
+        kept = model._mixed_batches.mixture
         mixed = model(tokens(), adapter_names=names).logits
-    assert model._mixture is kept
+    assert model._mixed_batches.mixture is kept
     assert_close(mixed, alone(model, tokens(), names))
 
 

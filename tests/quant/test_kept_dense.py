@@ -8,8 +8,8 @@ import transformers
 from torch import nn
 
 import minipeft
-from minipeft.core.modules import weights_read_by
 from minipeft.quant import Linear4bit
+from minipeft.quant.model import weights_read_by
 from tests.core.snapshots import assert_says, unchanged
 
 from .bases import llama
@@ -116,7 +116,7 @@ def test_pytorchs_encoder_in_eval_mode(fused):
 
 
 def test_which_weights_a_class_reads():
-    """Found in bytecode: not in what sets up, nor the device; in nested functions, too."""
+    """Not in methods that initialize, nor where the device is asked; in nested functions, too."""
 
     class Reads(nn.Module):
         def __init__(self):
@@ -134,11 +134,37 @@ def test_which_weights_a_class_reads():
         def helper(self):
             return self.d.weight.dtype
 
-    class Inherits(Reads):
-        pass
-
-    assert weights_read_by(Reads) == weights_read_by(Inherits) == {"c", "d"}
+    assert weights_read_by(Reads) == {"c", "d"}
     assert weights_read_by(nn.Linear) == weights_read_by(transformers.LlamaForCausalLM) == set()
+
+
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.read, self.called = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def forward(self, x):
+        return self.called(x @ self.read.weight.T)
+
+
+class Inherits(Reads):
+    """Reads what the class above reads."""
+
+
+def test_a_class_whose_source_is_nowhere_keeps_all_that_it_may_read():
+    """As one that was typed at a prompt: the names in its code are all that is known."""
+    scope = {"nn": nn}
+    exec(  # a class without a file
+        "class Typed(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return self.called(x @ self.read.weight.T)\n",
+        scope,
+    )
+    assert {"read", "called"} <= weights_read_by(scope["Typed"])
+    model = nn.Sequential(Inherits(), nn.Linear(64, 64))
+    minipeft.quantize_model(model)
+    dense = [path for path, module in model.named_modules() if isinstance(module, nn.Linear)]
+    assert dense == ["0.read"]
 
 
 class Rounded(nn.Linear):

@@ -172,6 +172,6 @@ def test_safe_merge_refuses_what_isnt_finite(form):
     next(iter(trained_by_us(model).values())).data.fill_(torch.inf)
     before = logits(model)
     for requantize in (False, True):
-        with pytest.raises(ValueError, match=r"NaN or inf into model\.layers\.0"):
+        with pytest.raises(ValueError, match=r"model\.layers\.0.*NaN or inf"):
             model.merge_adapter(safe_merge=True, requantize=requantize)
     torch.testing.assert_close(logits(model), before, equal_nan=True, rtol=0, atol=0)

@@ -50,6 +50,10 @@ def test_the_error_says_what_there_is_instead():
     with pytest.raises(AttributeError) as error:
         adapted().disable_adapter_layers()
     assert_says(error, "disable_adapter_layers", "disable_adapter()")
+    for name in (name for name in dir(peft) if name.startswith("AutoPeftModel")):
+        with pytest.raises(AttributeError) as error:
+            getattr(minipeft, name)
+        assert_says(error, name, "AutoModel", "PeftModel.from_pretrained")
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])

@@ -88,6 +88,16 @@ def test_readme_tells_ready_lessons_from_planned_ones():
     assert ready == {path.name[:2] for path in tracked("notebooks/*.ipynb")}
 
 
+def test_readme_says_how_much_there_is_to_read():
+    """The files of the numbered list, in the order of the list; a tenth more or less is no lie."""
+    order = _text("README.md").partition("### Read the code in this order")[2]
+    said = int(re.search(r"about ([\d,]+) lines", order)[1].replace(",", ""))
+    numbered = order[: order.index("Not needed for that")].replace("[target_checks.py]", "")
+    files = dict.fromkeys(re.findall(r"\[[\w/]+\.py\]\((minipeft/[\w/]+\.py)\)", numbered))
+    lines = sum(len(_text(name).splitlines()) for name in files)
+    assert len(files) == 15 and 0.9 * said <= lines <= 1.1 * said
+
+
 def test_contributing_fits_one_screen():
     """Of prose; the example of a new method comes on top."""
     prose = re.sub(r" *```python.*?```", "", _text("CONTRIBUTING.md"), flags=re.DOTALL)

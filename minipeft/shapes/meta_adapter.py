@@ -39,22 +39,17 @@ def meta_copy(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-def meta_adapter(
-    model: nn.Module,
-    config: PeftConfig,
-    tensors: dict[str, Tensor] | None = None,
-    kind: type[Adapter] = Adapter,
-) -> Adapter:
-    """The adapter of a config on a model of the meta device. Raises as Adapter does.
+def meta_adapter(model: nn.Module, config: PeftConfig, new: bool = True) -> Adapter:
+    """The adapter of a config on a model of the meta device. Options and errors are Adapter's.
 
     A soft prompt on an encoder-decoder can be counted, though it can't be attached to a real one:
     peft has n virtual tokens for each of the two stacks, or one prefix.
     """
-    adapter = bare_adapter(model, config, tensors, kind)
+    adapter = bare_adapter(model, config, new)
     takes = None if adapter.prompt is None else adapter.prompt.takes
     if config.task_type == "SEQ_2_SEQ_LM" and takes == "inputs_embeds":
         config = replace(config, num_virtual_tokens=2 * config.num_virtual_tokens)
-        adapter = bare_adapter(model, config, tensors, kind)
+        adapter = bare_adapter(model, config, new)
     for module in beside_base(adapter):
         for owner in module.modules():
             for name, buffer in owner.named_buffers(recurse=False):
@@ -63,9 +58,7 @@ def meta_adapter(
     return adapter
 
 
-def bare_adapter(
-    model: nn.Module, config: PeftConfig, tensors: dict[str, Tensor] | None, kind: type[Adapter]
-) -> Adapter:
+def bare_adapter(model: nn.Module, config: PeftConfig, new: bool) -> Adapter:
     """The adapter, for which the model passes as a single stack."""
     shape = getattr(model, "config", None)
     two_stacks = getattr(shape, "is_encoder_decoder", False)
@@ -73,7 +66,7 @@ def bare_adapter(
         if two_stacks:
             shape.is_encoder_decoder = False
         with torch.device("meta"), Construction():
-            return kind(model, config, tensors)
+            return Adapter(model, config, new)
     finally:
         if two_stacks:
             shape.is_encoder_decoder = True

@@ -1,6 +1,6 @@
 """The tensors of the adapters that are not in the model's tree, for its `state_dict`.
 
-The tree holds the base and the adapter in force, under their own names. Every other adapter's
+The tree holds the base and the active adapter, under their own names. Every other adapter's
 tensors are called `adapters.<its name>.<place>.<tensor>`, so that none takes another's place.
 """
 
@@ -47,7 +47,7 @@ def named_in(state: dict[str, Tensor], prefix: str) -> set[str]:
 
 
 def active_in(state: dict[str, Tensor], prefix: str, adapters: dict[str, Adapter]) -> str | None:
-    """The one of these adapters that was in force when `state` was made; None where none was.
+    """The one of these adapters that was active when `state` was saved, or None.
 
     Raises RuntimeError for a state of other adapters.
     """

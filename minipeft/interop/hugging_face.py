@@ -32,7 +32,7 @@ REFUSED = {
     "safe_serialization": ([True], "a pickle can run code when it is opened"),
     "save_embedding_layers": (["auto", False], "name the embeddings in modules_to_save"),
 }
-# Attributes of peft's PeftModel that are missing here, and what there is instead.
+# Attributes of peft's PeftModel that minipeft's lacks, and what to use instead.
 MISSING = {
     "base_model_torch_dtype": "next(model.parameters()).dtype",
     "create_or_update_model_card": None,
@@ -58,7 +58,7 @@ MISSING = {
 
 
 class LoadResult(NamedTuple):
-    """What a loading left over, as torch's load_state_dict says it; here always nothing."""
+    """The answer of peft's loading functions, as of torch's load_state_dict; always empty lists."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
