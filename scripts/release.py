@@ -21,8 +21,8 @@ TOP = "minipeft-course"
 DATE = (2026, 1, 1, 0, 0, 0)  # of every file, so that two zips of one course are equal
 GRADING = "minipeft/grading/"
 # of minipeft/grading: the instant checks, and what they stand on
-CHECKS = ("__init__", "checks", "compare", "recorded", "results", "tasks", "exercises/__init__")
-CHECKS += ("sandboxed/__init__", "sandboxed/call", "sandboxed/protocol")
+CHECKS = ("__init__", "arguments", "checks", "compare", "recorded", "results", "tasks")
+CHECKS += ("exercises/__init__", "sandboxed/__init__", "sandboxed/call", "sandboxed/protocol")
 LEFT_OUT = ("solutions/", "tests/grading/", "tests/benchmarks/", "benchmarks/", ".github/", ".ci/")
 LEFT_OUT += ("INSTRUCTORS.md", "scripts/exercises.py", "scripts/release.py")
 INIT = '''"""Exercise {number} as students get it: numbers in place of answers."""
