@@ -43,7 +43,7 @@ def in_words(value: object) -> str:
 
 
 def _array_in_words(array: np.ndarray) -> str:
-    numbers = [f"{number:.4g}" for number in array.ravel()[: NUMBERS + 1]]
+    numbers = [f"{number + 0:.4g}" for number in array.ravel()[: NUMBERS + 1]]
     return f"a tensor of shape {array.shape} ({_first(numbers, NUMBERS)})"
 
 

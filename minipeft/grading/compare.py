@@ -70,7 +70,8 @@ def _mistake(task: Task, cases: Cases, got: list, want: list, came: int, case: i
 
 def _difference_in_a_call(task: Task, got: object, want: object) -> str:
     """The difference; of several calls with the same arguments, that of the first wrong one."""
-    if task.calls == 1 or not (isinstance(got, list) and isinstance(want, list)):
+    calls = [got, want] if task.calls > 1 else []
+    if not calls or any(not isinstance(v, list) or len(v) != task.calls for v in calls):
         return difference(got, want, task.tolerance)
     pairs = enumerate(zip(got, want, strict=True))
     call, pair = next(found for found in pairs if not agree(*found[1], task.tolerance))
@@ -107,12 +108,13 @@ def _one_seed() -> Iterator[None]:
 def _observed(task: Task, value: object) -> object:
     if isinstance(value, Raised):
         return value
-    if weight(value) > HEAVIEST:
+    is_of_calls = task.calls == 1 or (isinstance(value, list) and len(value) == task.calls)
+    if not is_of_calls or weight(value) > HEAVIEST:
         return Unfit(value)
     try:
         return task.observe(value)
     except Exception:  # the value may be anything
-        return Unfit(value[0] if task.calls > 1 and isinstance(value, list) else value)
+        return Unfit(value[0] if task.calls > 1 else value)
 
 
 def weight(value: object) -> int:

@@ -132,7 +132,7 @@ for number in range(20):
 READS = """
 import os, re
 SKIPPED = ("proc", "sys", "usr", "dev", "site-packages", "lib-dynload")
-SOUGHT = r"^[0-9][0-9]_.*ipynb|lesson_?[0-9]|solutions|handing_in|key[.]safetensors"
+SOUGHT = r"^[0-9][0-9]_.*ipynb|solutions|exercises|handing_in|marking|^(asked|compare)[.]py"
 found = []
 for root, folders, files in os.walk("/"):
     folders[:] = [name for name in folders if name not in SKIPPED]
