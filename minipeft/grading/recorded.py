@@ -56,7 +56,7 @@ def _recorded(exercise: Exercise, task: Task, asked: ModuleType) -> dict:
 
 def _name(function: Callable, asked: ModuleType) -> str:
     """The name of a function in a student's copy; "" for the one that changes nothing."""
-    name = function.__name__
+    name = getattr(function, "__name__", f"{function!r}")  # a partial has none
     if getattr(asked, name, None) is function:
         return name
     if name == "<lambda>" and function("x") == "x":
