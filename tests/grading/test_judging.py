@@ -272,6 +272,13 @@ def test_a_seed_that_is_fixed_inside_the_start_is_noticed(function):
     assert verdict.right_parts == ["starts at the base"]
 
 
+def test_a_start_that_was_called_once_is_judged_by_what_is_seen():
+    task = TASKS["lora_start"]
+    cases = task.inputs(7, {})
+    assert judge(task, cases, [call(start_by_rand, case) for case in cases]).right
+    assert not judge(task, cases, [call(linspace, case) for case in cases]).right
+
+
 def test_our_own_draws_leave_a_students_alone():
     np.random.seed(5)
     drawn = np.random.random(3)

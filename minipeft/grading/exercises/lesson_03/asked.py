@@ -33,20 +33,23 @@ def kind_and_count(value: object) -> dict:
 
 
 def start_seen(value: object) -> dict:
-    """What decides whether an adapter starts well, from two calls: shapes, zeros, chance, spread.
+    """What decides whether an adapter starts well: shapes, zeros, chance, spread.
+
+    `value` is the pairs (A, B) of two calls; one pair alone says nothing of a seed.
 
     Every start with one zero and one random matrix of nn.Linear's spread looks the same here, from
     whichever distribution it is drawn, and whichever of the two is the zero.
     """
-    (A, B), (A_again, B_again) = ([np.asarray(part, np.float64) for part in pair] for pair in value)
-    drawn, drawn_again = (A, A_again) if A.any() else (B, B_again)
+    calls = value if isinstance(value[0], list | tuple) else [value]
+    pairs = [[np.asarray(part, dtype=np.float64) for part in pair] for pair in calls]
+    (drawn, *again), (A, B) = [A if A.any() else B for A, B in pairs], pairs[0]
     spread = float(drawn.std() * math.sqrt(3 * drawn.shape[1]))
     return {
         "shape of A": list(A.shape),
         "shape of B": list(B.shape),
         ZEROS: int(not A.any()) + int(not B.any()),
         RANDOM: looks_random(drawn),
-        ANEW: not np.array_equal(drawn, drawn_again),
+        ANEW: not any(np.array_equal(drawn, other) for other in again),
         SPREAD: 1.0 if 0.85 < spread < 1.18 else spread,
     }
 
