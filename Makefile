@@ -34,8 +34,11 @@ QUICK       := tests/core tests/course tests/models tests/quant/test_linear4bit.
 SSE         := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2
 AVX2        := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2
 
+# `make test TESTS=tests/core` takes only those.
+TESTS       ?=
+
 test: setup ## Run every test (about twelve minutes on two cores)
-	$(RUN) $(PYTEST)
+	$(RUN) $(PYTEST) $(TESTS)
 
 quick: lint ## Lint and the tests of the numeric core (two minutes on two cores)
 	$(RUN) $(PYTEST) $(QUICK)

@@ -21,9 +21,9 @@ TOP = "minipeft-course"
 DATE = (2026, 1, 1, 0, 0, 0)  # of every file, so that two zips of one course are equal
 GRADING = "minipeft/grading/"
 # of minipeft/grading: the instant checks, and what they stand on
-CHECKS = ("__init__", "checks", "compare", "recorded", "results", "tasks", "exercises/__init__")
-CHECKS += ("sandboxed/__init__", "sandboxed/call", "sandboxed/protocol")
-LEFT_OUT = ("solutions/", "tests/grading/", "tests/benchmarks/", "benchmarks/", ".github/", ".ci/")
+CHECKS = ("__init__", "arguments", "checks", "compare", "recorded", "results", "tasks")
+CHECKS += ("exercises/__init__", "sandboxed/__init__", "sandboxed/call", "sandboxed/protocol")
+LEFT_OUT = ("solutions/", "tests/grading/", "tests/benchmarks/", "benchmarks/")
 LEFT_OUT += ("INSTRUCTORS.md", "scripts/exercises.py", "scripts/release.py")
 INIT = '''"""Exercise {number} as students get it: numbers in place of answers."""
 
@@ -107,7 +107,8 @@ def write(out: Path, files: dict[str, bytes]) -> None:
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for path, data in sorted(files.items()):
             info = zipfile.ZipInfo(f"{TOP}/{path}", DATE)
-            info.external_attr, info.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
+            mode = 0o755 if data.startswith(b"#!") else 0o644  # a script can be run
+            info.external_attr, info.compress_type = mode << 16, zipfile.ZIP_DEFLATED
             archive.writestr(info, data)
     temporary.replace(out)
 

@@ -6,11 +6,11 @@ They are a student's own tool. The grade comes from `grade.py`, on inputs that n
 from collections.abc import Callable
 from functools import partial
 
-from .compare import NOT_WRITTEN, Recorded, difference, judge
+from .compare import NOT_WRITTEN, difference, judge
 from .exercises import exercise
 from .sandboxed.call import call
 from .sandboxed.protocol import Raised
-from .tasks import Exercise, Sheet, Task
+from .tasks import Exercise, Recorded, Sheet, Task
 
 PLACEHOLDER = "your student id"
 
@@ -66,7 +66,8 @@ class Checks:
         verdict = judge(task, cases, answers)
         if not verdict.right:
             right = f" Right are: {'; '.join(verdict.right_parts)}." if verdict.right_parts else ""
-            raise NotYet(verdict.message + right)
+            case = f"\n{verdict.case}" if verdict.case else ""
+            raise NotYet(verdict.message + right + case)
         if seed is None:  # nbgrader's own hidden tests name a seed, and have nothing to add
             points = f"{task.points:g} point" + ("s" if task.points != 1 else "")
             print(f"Right ({points}). Why this works: {verdict.message}")

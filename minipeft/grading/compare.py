@@ -1,15 +1,17 @@
 """Compares what a function returned with the reference, and names the mistake where it can."""
 
+import contextlib
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from .arguments import arguments
 from .results import Verdict
 from .sandboxed.call import call
 from .sandboxed.protocol import LARGEST, Raised
-from .tasks import Cases, Task
+from .tasks import Cases, Recorded, Task
 
 NOT_WRITTEN = "This task is not written yet: it still raises NotImplementedError."
 HEAVIEST = 4 * LARGEST  # bytes; an array that is named a thousand times comes in few
@@ -21,13 +23,6 @@ class Unfit:
     """An answer of which nothing can be observed: it is not of the kind that is asked for."""
 
     value: object
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """What a function of ours answers to the instant check's cases, worked out elsewhere."""
-
-    values: Sequence[object]
 
 
 def judge(task: Task, cases: Cases, answers: Sequence[object]) -> Verdict:
@@ -45,8 +40,15 @@ def judge(task: Task, cases: Cases, answers: Sequence[object]) -> Verdict:
     earned = parts if not any(parts <= nothing for nothing in trivial) else set()
     names = list(task.pieces(want, want))
     points = sum(task.worth(name, names) for name in earned)
-    message = _mistake(task, cases, got, want, len(answers))
-    return Verdict(False, message, round(points, 2), [name for name in names if name in earned])
+    pairs = enumerate(zip(got, want, strict=True))
+    wrong = next(case for case, pair in pairs if not agree(*pair, task.tolerance))
+    return Verdict(
+        False,
+        _mistake(task, cases, got, want, len(answers), wrong),
+        round(points, 2),
+        [name for name in names if name in earned],
+        arguments(task, task.told(cases)[wrong], wrong + 1),
+    )
 
 
 def right_parts(task: Task, got: list, want: list) -> set[str]:
@@ -55,16 +57,26 @@ def right_parts(task: Task, got: list, want: list) -> set[str]:
     return {name for name, (mine, right) in pieces if _all_agree(mine, right, task.tolerance)}
 
 
-def _mistake(task: Task, cases: Cases, got: list, want: list, came: int) -> str:
-    """The name of the mistake, or the first difference."""
+def _mistake(task: Task, cases: Cases, got: list, want: list, came: int, case: int) -> str:
+    """The name of the mistake, or how the first wrong case differs."""
     for misconception in task.misconceptions:
         wrong = expected(task, misconception.answer, cases)[:came]
         if came and _all_agree(got[:came], wrong, task.tolerance, any_error=True):
             return misconception.message
-    for case, (mine, right) in enumerate(zip(got[:came], want, strict=False)):
-        if not agree(mine, right, task.tolerance):
-            return f"Case {case + 1}: {difference(mine, right, task.tolerance)}"
+    if case < came:
+        return f"Case {case + 1}: {_difference_in_a_call(task, got[case], want[case])}"
     return f"{came} of {len(want)} cases came back, and they are right."
+
+
+def _difference_in_a_call(task: Task, got: object, want: object) -> str:
+    """The difference; of several calls with the same arguments, that of the first wrong one."""
+    calls = [got, want] if task.calls > 1 else []
+    if not calls or any(not isinstance(v, list) or len(v) != task.calls for v in calls):
+        return difference(got, want, task.tolerance)
+    pairs = enumerate(zip(got, want, strict=True))
+    call, pair = next(found for found in pairs if not agree(*found[1], task.tolerance))
+    told = difference(*pair, task.tolerance)
+    return f"called once more with the same arguments, {told}" if call else told
 
 
 def _not_written(task: Task, answer: Raised) -> str:
@@ -77,19 +89,32 @@ def expected(task: Task, answer: Callable | Recorded, cases: Cases) -> list[obje
     """What a function of ours answers to every case, as far as it is compared."""
     if isinstance(answer, Recorded):
         return list(answer.values)
-    values = (call(answer, case, task.calls, tensors=False) for case in cases)
+    with _one_seed():
+        values = [call(answer, case, task.calls, tensors=False) for case in cases]
     return [_observed(task, value) for value in values]
+
+
+@contextlib.contextmanager
+def _one_seed() -> Iterator[None]:
+    """What our functions draw from NumPy's own generator is the same each time."""
+    state = np.random.get_state()
+    np.random.seed(0)
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # a student's own draws go on as if nothing had been
 
 
 def _observed(task: Task, value: object) -> object:
     if isinstance(value, Raised):
         return value
-    if weight(value) > HEAVIEST:
+    is_of_calls = task.calls == 1 or (isinstance(value, list) and len(value) == task.calls)
+    if not is_of_calls or weight(value) > HEAVIEST:
         return Unfit(value)
     try:
         return task.observe(value)
     except Exception:  # the value may be anything
-        return Unfit(value)
+        return Unfit(value[0] if task.calls > 1 else value)
 
 
 def weight(value: object) -> int:

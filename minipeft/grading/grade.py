@@ -19,7 +19,7 @@ from .desk.late import Rule
 from .desk.marks import Mark, known_answers, marks
 from .exercises import NUMBERS, exercise
 from .exercises.solutions import given_code, public_seeds, right_answers
-from .handins import Class, find_handins, read_roster
+from .handins import Class, find_handins, read_roster, recognised
 from .limits import Limits
 from .marking import Marking
 from .pages.group import Group, class_page
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, help="of the hidden inputs; drawn and stored in OUT if absent")
     add("--reuse-seed", action="store_true",
         help="grade late work with a used seed: only if no one has seen feedback")  # fmt: skip
-    add("--exercise", default=NUMBERS[0], choices=NUMBERS, help="lesson's number")
+    add("--exercise", choices=NUMBERS, help="lesson's number; recognised by its tasks if absent")
     add("--roster", type=Path, metavar="CSV",
         help="who is in the class: a CSV with student_id and name, Canvas's gradebook, or "
         "Moodle's grading worksheet")  # fmt: skip
@@ -87,18 +87,31 @@ def _stop(*_: object) -> None:
 
 def _prepared(arguments: argparse.Namespace, folder: Folder) -> tuple[Exercise, Class]:
     """What is to be graded. Raises ValueError or NoSandbox where nothing can begin."""
-    root, asked = arguments.submissions.resolve(), exercise(arguments.exercise)
+    root = arguments.submissions.resolve()
     if folder.out.is_relative_to(root):
         raise Refused("--out must lie outside of SUBMISSIONS")
     for name in ("late_days", "penalty", "jobs", "task_seconds", "memory"):
         value, least = getattr(arguments, name), 0 if name in ("late_days", "penalty") else 0.1
         if not value >= least:
             raise Refused(f"--{name.replace('_', '-')} {value!r} must be at least {least:g}")
+    asked = exercise(arguments.exercise or _handed_in(root, folder))
     roster = read_roster(arguments.roster) if arguments.roster else None
     found = find_handins(root, asked, roster)
     if not arguments.no_sandbox:
         sandbox.check()
     return asked, found
+
+
+def _handed_in(root: Path, folder: Folder) -> str:
+    """The exercise that OUT was begun with, or else the one that the notebooks show."""
+    before = folder.settings().get("exercise")
+    if before in NUMBERS:
+        return before
+    found = recognised(root, [exercise(number) for number in NUMBERS])
+    if not found:
+        print(f"grade: no notebook shows a task of any exercise; taken for {NUMBERS[0]}. "
+              "Name it with --exercise.", file=sys.stderr)  # fmt: skip
+    return found or NUMBERS[0]
 
 
 class _Grading:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from . import notebook, similarity
+from .arguments import arguments
 from .compare import judge
 from .limits import Limits
 from .results import Result, Verdict
@@ -159,7 +160,8 @@ class _Desk:
                 return Verdict(False, f"One of its cells was stopped: {stopped[-1]}.")
             return Verdict(False, _missing(task, [outcome.errors.get(index) for index in own]))
         if outcome.trouble and not outcome.answers:
-            return Verdict(False, f"The function was stopped: {outcome.trouble}.")
+            case = arguments(task, task.told(cases)[0], 1)
+            return Verdict(False, f"The function was stopped: {outcome.trouble}.", case=case)
         judged = judge(task, cases, outcome.answers)
         if outcome.trouble:
             case = len(outcome.answers) + 1

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from .compare import Recorded, Unfit, expected
+from .arguments import parameters
+from .compare import Unfit, expected
 from .sandboxed import protocol
-from .tasks import ByHand, Exercise, Misconception, Task
+from .tasks import ByHand, Exercise, Misconception, Recorded, Task
 
 CHECKS_OWN_SEED = 0
 NOBODY = "your student id"
@@ -48,13 +49,14 @@ def _recorded(exercise: Exercise, task: Task, asked: ModuleType) -> dict:
         "observe": _name(task.observe, asked),
         "cases": [] if task.from_sheet else cases,
         "right": expected(task, task.answer, cases),
+        "parameters": parameters(task.answer),
         "wrong": [] if task.from_sheet else wrong,
     }
 
 
 def _name(function: Callable, asked: ModuleType) -> str:
     """The name of a function in a student's copy; "" for the one that changes nothing."""
-    name = function.__name__
+    name = getattr(function, "__name__", f"{function!r}")  # a partial has none
     if getattr(asked, name, None) is function:
         return name
     if name == "<lambda>" and function("x") == "x":
@@ -88,6 +90,6 @@ def _task(told: dict, asked: ModuleType) -> Task:
         from_sheet=told["from_sheet"],
         cases=lambda generator: cases,
         observe=getattr(asked, observe) if observe else lambda value: value,
-        answer=Recorded(told["right"]),
+        answer=Recorded(told["right"], told["parameters"]),
         misconceptions=[Misconception(Recorded(values), text) for text, values in told["wrong"]],
     )

@@ -16,6 +16,7 @@ class Verdict:
     message: str
     points: float = 0.0
     right_parts: list[str] = field(default_factory=list)  # what earned them, where not all is right
+    case: str = ""  # the arguments of the first case that is wrong, in words
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,14 @@ Split = Callable[[list, list], Pieces]
 
 
 @dataclass(frozen=True)
+class Recorded:
+    """What a function of ours answers to the instant check's cases, worked out elsewhere."""
+
+    values: Sequence[object]
+    parameters: Sequence[str] = ()  # the names of what it takes
+
+
+@dataclass(frozen=True)
 class Misconception:
     """A wrong answer, as a function like the right one, and the message that names it."""
 

@@ -68,12 +68,16 @@ class LessonPage:
     def run_all(self) -> list[dict]:
         """Run every cell; return the code cells: source, count, outputs."""
         self.page.evaluate(RUN_ALL)
+        return self.code_cells()
+
+    def code_cells(self) -> list[dict]:
+        """The code cells as they are: source, count, outputs."""
         return self.page.evaluate(CELLS)
 
     def run(self, number: int, source: str | None = None) -> list[str]:
         """Run one code cell, counted from 0, after writing `source` into it; returns its texts."""
         self.page.evaluate(RUN_ONE, [number, source])
-        outputs = self.page.evaluate(CELLS)[number]["outputs"]
+        outputs = self.code_cells()[number]["outputs"]
         return [output["text"] for output in outputs if "text" in output]
 
     def save_and_leave(self, keep_kernel: bool = False) -> None:

@@ -7,18 +7,11 @@ worker waits for torch. The one address that is spoken to is a listener that the
 """
 
 from dataclasses import dataclass, field
-from textwrap import dedent
+from textwrap import dedent, indent
 
 FULL, LOST = 7, 5
 FORWARD_CODE = "x @ weight.T + (alpha / A.shape[0]) * (x @ A.T @ B.T)"
-RIGHT = f"""
-def lora_forward(x, weight, A, B, alpha):
-    return {FORWARD_CODE}
-"""
-WRONG = """
-def lora_forward(x, weight, A, B, alpha):
-    return x @ weight.T
-"""
+PARAMETERS = {"lora_forward": "x, weight, A, B, alpha", "merge": "weight, A, B, alpha"}
 
 
 @dataclass(frozen=True)
@@ -32,29 +25,25 @@ class Hostile:
     more: dict[str, str] = field(default_factory=dict)  # other cells
 
 
+def function(name: str, body: str) -> str:
+    """The source of a task's function with this body."""
+    return f"\ndef {name}({PARAMETERS[name]}):\n{indent(dedent(body).strip(), '    ')}\n"
+
+
 def called(body: str) -> str:
     """A cell whose function does `body` when it is called."""
-    return "def lora_forward(x, weight, A, B, alpha):\n" + "\n".join(
-        f"    {line}" for line in dedent(body).strip("\n").split("\n")
-    )
+    return function("lora_forward", body)
+
+
+def attempted(body: str) -> str:
+    """`found` is true if `body` sets it so and ends without an error."""
+    body = indent(dedent(body).strip(), "    ")
+    return f"found = False\ntry:\n{body}\nexcept Exception:\n    found = False\n"
 
 
 def finds(body: str) -> str:
     """A cell that answers right only if `body` sets `found` to something true."""
-    return dedent(
-        """
-        found = False
-        try:
-        {body}
-        except Exception:
-            found = False
-        def lora_forward(x, weight, A, B, alpha):
-            return {right} if found else x
-        """
-    ).format(
-        body="\n".join(f"    {line}" for line in dedent(body).strip().split("\n")),
-        right=FORWARD_CODE,
-    )
+    return attempted(body) + called(f"return {FORWARD_CODE} if found else x")
 
 
 def system_call(number: int, *arguments: str) -> str:
@@ -67,17 +56,17 @@ def system_call(number: int, *arguments: str) -> str:
 
 def left_behind(leave: str, find: str, tries: str) -> Hostile:
     """One task leaves something, another answers right only if it finds it."""
-    merge = (
-        "def merge(weight, A, B, alpha):\n    found = False\n    try:\n"
-        + "\n".join(f"        {line}" for line in dedent(find).strip().split("\n"))
-        + "\n    except Exception:\n        found = False\n"
-        "    return weight + alpha / A.shape[0] * (B @ A) if found else weight"
-    )
-    body = "try:\n" + "\n".join(f"    {line}" for line in dedent(leave).strip().split("\n"))
-    body += f"\nexcept Exception:\n    pass\nreturn {FORWARD_CODE}"
-    return Hostile(tries, called(body), LOST, more={"merge": merge})
+    merge = "return weight + alpha / A.shape[0] * (B @ A) if found else weight"
+    cells = {"merge": function("merge", attempted(find) + merge)}
+    return Hostile(tries, called(attempted(leave) + f"return {FORWARD_CODE}"), more=cells)
 
 
+def sends(frames: str, then: str = "return x") -> str:
+    """A function that writes messages of its own to every descriptor, and goes on."""
+    return called(SENDS + frames + "\n" + then)
+
+
+RIGHT, WRONG = called(f"return {FORWARD_CODE}"), called("return x @ weight.T")
 FORKS = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
 IGNORES = """
 import signal
@@ -143,16 +132,18 @@ for number in range(20):
 READS = """
 import os, re
 SKIPPED = ("proc", "sys", "usr", "dev", "site-packages", "lib-dynload")
+SOUGHT = r"^[0-9][0-9]_.*ipynb|solutions|exercises|handing_in|marking|^(asked|compare)[.]py"
 found = []
 for root, folders, files in os.walk("/"):
     folders[:] = [name for name in folders if name not in SKIPPED]
     for name in files + folders:
-        if re.search(r"lora_from_scratch|lesson_?03|solutions|handing_in|counting[.]py", name):
+        if re.search(SOUGHT, name):
             found.append(os.path.join(root, name))
 """
 IMPORTS = """
 import importlib
-for name in ("exercises.lesson_03", "exercises", "compare", "marking"):
+lessons = [f"exercises.lesson_{number:02}" for number in range(19)]
+for name in (*lessons, "exercises", "exercises.solutions", "compare", "marking"):
     try:
         found = importlib.import_module("minipeft.grading." + name) or found
     except ImportError:
@@ -210,10 +201,8 @@ while frame:
     seen += list(frame.f_locals.values())
     frame = frame.f_back
 seen += gc.get_objects()
-found = any(
-    isinstance(o, dict) and o.get("function") in ("merge", "count_lora") and "cases" in o
-    for o in seen
-)
+requests = [o for o in seen if isinstance(o, dict) and "function" in o and "cases" in o]
+found = len({o["function"] for o in requests if isinstance(o["function"], str)}) > 1
 """
 PATCHES = """
 import builtins
@@ -235,65 +224,46 @@ class Always(np.ndarray):
         return np.zeros(1)
 return np.zeros((1, 1)).view(Always)
 """
-TO_EVERY_DESCRIPTOR = """
-import os
-for number in range(0, 64):
-    try:
-        os.write(number, {data})
-    except OSError:
-        pass
-return x
-"""
-FORGES = """
-import os
+SENDS = """
+import json, os, struct, time
+import numpy as np, safetensors.numpy as st
 from sandboxed import protocol
-for event in ("answer", "end", "ready", "done", "score", "missing", "calling"):
-    frame = protocol.message({"event": event, "value": 1, "score": 100, "right": True, "status": 0})
-    for number in range(3, 64):
+def to_all(*frames):
+    for number in range(64):
         try:
-            os.write(number, frame)
+            for frame in frames:
+                os.write(number, frame)
         except OSError:
             pass
-return x
+"""
+FORGES = """
+for event in ("answer", "end", "ready", "done", "score", "missing", "calling"):
+    told = {"event": event, "value": 1, "score": 100, "right": True, "status": 0}
+    to_all(protocol.message(told))
 """
 FORGES_TYPES = """
-import os
-from sandboxed import protocol
 odd = [None, True, -1, 10**9, 2.5, "1", [0], {"a": 1}, float("nan")]
 frames = [protocol.message(o) for o in odd]
 frames += [protocol.message({"event": e, "index": o, "value": o, "status": o})
            for e in ("cell", "error", "answer", ["cell"], None) for o in odd]
-for number in range(3, 64):
-    try:
-        for frame in frames:
-            os.write(number, frame)
-    except OSError:
-        pass
-return x
+to_all(*frames)
 """
 FLOODS = """
-import os
-from sandboxed import protocol
-frame = protocol.message({"event": "cell", "index": 0}) * 50
 while True:
-    for number in range(3, 16):
-        try:
-            os.write(number, frame)
-        except OSError:
-            pass
+    to_all(protocol.message({"event": "cell", "index": 0}) * 50)
 """
 NAMED_OFTEN = """
-import json, os, struct
-import numpy as np, safetensors.numpy as st
 tree = {"dict": [["event", {"plain": "answer"}], ["value", {"list": [{"array": "0"}] * 5000}]]}
 text = np.frombuffer(json.dumps(tree).encode(), np.uint8)
 frame = st.save({"0": np.zeros(200_000), "tree": text})
-for number in range(3, 16):
-    try:
-        os.write(number, struct.pack(">I", len(frame)) + frame)
-    except OSError:
-        pass
-return x
+to_all(struct.pack(">I", len(frame)) + frame)
+"""
+LATE_FORGER = """
+if os.fork() == 0:
+    os.setsid()
+    while True:
+        to_all(protocol.message({"event": "answer", "value": 1}))
+        time.sleep(0.01)
 """
 PATCHED_PROTOCOL = """
 import numpy as np
@@ -393,21 +363,6 @@ sys.setrecursionlimit(10**9)
 def deeper(n):
     return deeper(n + 1) + 1
 return deeper(0)
-"""
-LATE_FORGER = """
-import os, time
-if os.fork() == 0:
-    os.setsid()
-    from sandboxed import protocol
-    frame = protocol.message({"event": "answer", "value": 1})
-    while True:
-        for number in range(3, 64):
-            try:
-                os.write(number, frame)
-            except OSError:
-                pass
-        time.sleep(0.01)
-return x
 """
 PTRACE = "import ctypes, os\nfound = ctypes.CDLL(None).ptrace(16, os.getppid(), 0, 0) == 0"
 LISTENS = """
@@ -554,21 +509,21 @@ HOSTILE = {
         "nothing: what Jupyter runs", "%matplotlib inline\n!echo hello\n" + RIGHT, FULL
     ),
     # messages
-    "forges-messages": Hostile("sends messages of its own", called(FORGES)),
-    "forges-types": Hostile("sends messages with odd entries", called(FORGES_TYPES)),
-    "floods": Hostile("sends without end", called(FLOODS)),
-    "names-one-array-often": Hostile("8 GB in one message", called(NAMED_OFTEN)),
-    "late-forger": Hostile("a process left behind sends for the next task", called(LATE_FORGER)),
+    "forges-messages": Hostile("sends messages of its own", sends(FORGES)),
+    "forges-types": Hostile("sends messages with odd entries", sends(FORGES_TYPES)),
+    "floods": Hostile("sends without end", sends(FLOODS)),
+    "names-one-array-often": Hostile("8 GB in one message", sends(NAMED_OFTEN)),
+    "late-forger": Hostile("a process left behind sends for the next task", sends(LATE_FORGER)),
     "writes-garbage": Hostile(
         "noise to every descriptor",
-        called(TO_EVERY_DESCRIPTOR.replace("{data}", "os.urandom(9999)")),
+        sends("to_all(os.urandom(9999))"),
     ),
     "announces-4-GB": Hostile(
-        "a length of 4 GB", called(TO_EVERY_DESCRIPTOR.replace("{data}", "b'\\xff' * 4"))
+        "a length of 4 GB", sends(r"to_all(b'\xff' * 4)")
     ),
     "half-a-message": Hostile(
         "a message that never ends",
-        called(TO_EVERY_DESCRIPTOR.replace("{data}", "b'\\0\\0\\xff\\xff'") + "os._exit(0)"),
+        sends(r"to_all(b'\0\0\xff\xff')", then="os._exit(0)"),
     ),
     "patches-the-worker": Hostile("replaces the worker's functions", WRONG + PATCHED_PROTOCOL),
     # reads and reaches

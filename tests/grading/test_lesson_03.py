@@ -1,7 +1,6 @@
 """The exercise itself: its references against peft and torch, its wrong answers against itself."""
 
 import math
-import re
 
 import numpy as np
 import peft
@@ -44,9 +43,14 @@ def test_the_start_has_the_spread_of_pefts():
     base = torch.nn.Sequential(torch.nn.Linear(400, 24, bias=False))
     model = peft.get_peft_model(base, peft.LoraConfig(r=8, target_modules=["0"]))
     linear = model.base_model.model[0]
-    A, B = linear.lora_A["default"].weight, linear.lora_B["default"].weight
-    seen = layer.start_seen([A.detach().numpy(), B.detach().numpy()])
-    mine = layer.start_seen(layer.start(400, 24, 8))
+
+    def drawn():
+        linear.reset_lora_parameters("default", init_lora_weights=True)
+        factors = (linear.lora_A["default"].weight, linear.lora_B["default"].weight)
+        return [factor.detach().numpy().copy() for factor in factors]
+
+    seen = layer.start_seen([drawn(), drawn()])
+    mine = layer.start_seen([layer.start(400, 24, 8), layer.start(400, 24, 8)])
     assert agree(seen, mine, 0.05)
 
 
@@ -184,13 +188,3 @@ def test_the_solution_does_not_lean_on_the_framework():
         "from minipeft.grading import checks",
     }
     assert (ROOT / "solutions").is_dir()
-
-
-def test_the_minutes_of_the_tasks_add_up_to_the_titles():
-    text = "\n".join(
-        "".join(c["source"]) for c in SOLUTION["cells"] if c["cell_type"] == "markdown"
-    )
-    title = re.search(r"About (\d+) minutes, (\d+) points", text)
-    tasks = re.findall(r"(\d+) minutes, (\d+) points?[.,]", text.replace(title[0], ""))
-    assert int(title[1]) == sum(int(minutes) for minutes, _ in tasks)
-    assert int(title[2]) == sum(int(points) for _, points in tasks)

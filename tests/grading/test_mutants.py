@@ -1,5 +1,6 @@
 """The checkers checked: a right answer with one small change is not right any more."""
 
+import ast
 import functools
 import json
 import math
@@ -16,26 +17,36 @@ from minipeft.grading.exercises import NUMBERS, exercise
 from minipeft.grading.exercises.solutions import right_answers
 from minipeft.grading.sandboxed.call import call
 
-from .handing_in import ROOT
+from .handing_in import ROOT, grade_id
 from .mutants import mutants
 
 SEED = 20270101
 LEAST = 0.95
+GIVEN = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)
 TASKS = [(number, name) for number in NUMBERS for name in sorted(right_answers(exercise(number)))]
 every_exercise = pytest.mark.parametrize("number", NUMBERS)
 
 
 def given(number):
-    """The definitions that the notebook's other cells hold for all tasks to use."""
+    """The imports, definitions and constants that the notebook's other cells hold for all tasks."""
     namespace = {"torch": torch, "math": math, "np": numpy, "numpy": numpy, "nn": torch.nn}
     path = ROOT / "solutions" / f"{exercise(number).notebook}.ipynb"
     answers = right_answers(exercise(number))
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "code" and source.startswith("def ") and name not in answers:
-            exec(source.partition("\ncheck.")[0].partition("\nsheet = ")[0], namespace)
+        if cell["cell_type"] != "code" or grade_id(cell) in answers:
+            continue
+        for statement in ast.parse("".join(cell["source"])).body:
+            if isinstance(statement, GIVEN) or _is_constant(statement):
+                exec(ast.unparse(statement), namespace)
     return namespace
+
+
+def _is_constant(statement):
+    """Whether a statement gives a name to something that is written out."""
+    try:
+        return isinstance(statement, ast.Assign) and bool([ast.literal_eval(statement.value)])
+    except ValueError:
+        return False
 
 
 def judged(asked, task, source, namespace):

@@ -1,6 +1,7 @@
 """`make release`: the students' zip holds no answer, works alone, and is the same each time."""
 
 import ast
+import importlib
 import json
 import os
 import subprocess
@@ -9,11 +10,17 @@ import zipfile
 
 import pytest
 
+from minipeft.grading import compare, recorded
+from minipeft.grading.checks import NotYet, _noted
+from minipeft.grading.exercises import NUMBERS, exercise
+from minipeft.grading.exercises.solutions import right_answers
+from minipeft.grading.sandboxed.call import call
 from scripts import release
 
-from .handing_in import EXERCISE, ROOT, SOLUTION, grade_id
+from .handing_in import ROOT
 
 pytestmark = pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no git checkout")
+every_exercise = pytest.mark.parametrize("number", NUMBERS)
 
 
 @pytest.fixture(scope="module")
@@ -28,101 +35,106 @@ def course(tmp_path_factory):
     return folder / release.TOP
 
 
-def test_what_is_in_it_and_what_is_not(course):
-    files = {path.relative_to(course).as_posix() for path in course.rglob("*") if path.is_file()}
-    for wanted in ("README.md", "Makefile", "notebooks/00_start_here.ipynb", "tests/conftest.py"):
-        assert wanted in files
-    assert f"exercises/{EXERCISE.notebook}.ipynb" in files
-    assert not [name for name in files if name.startswith(("solutions/", "tests/grading/"))]
-    lesson = "minipeft/grading/exercises/lesson_03/"
-    inside = {name.removeprefix(lesson) for name in files if name.startswith(lesson)}
-    assert inside == {"__init__.py", "asked.py", "key.safetensors"}
-    assert "For instructors" not in (course / "README.md").read_text()
-
-
-def functions(path):
-    return {
-        node.name
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-    }
-
-
-def test_no_reference_and_no_wrong_answer_is_in_it(course):
-    folder = ROOT / "minipeft/grading/exercises/lesson_03"
-    answers = set()
-    for path in folder.glob("*.py"):
-        if path.name != "asked.py":
-            answers |= functions(path)
-    assert {"forward", "merge_in_place", "count", "specimen", "train_in_turns"} <= answers
-    for path in (course / "minipeft/grading").rglob("*.py"):
-        assert not functions(path) & (answers - {"merge"}), path
-    solved = "".join(
-        line
-        for cell in SOLUTION["cells"]
-        if grade_id(cell) == "train_lora"
-        for line in cell["source"]
-    )
-    solution = solved.partition("### BEGIN SOLUTION")[2].strip().splitlines()[0]
-    for path in (course / "exercises").glob("*.ipynb"):
-        assert solution not in path.read_text(encoding="utf-8")
-
-
-def test_it_works_alone(course):
-    environment = {**os.environ, "PYTHONPATH": str(course)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/exercises"]
-    done = subprocess.run(
-        command, cwd=course, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    asked = "import minipeft, sys; print(minipeft.__file__)"
-    told = subprocess.run(
-        [sys.executable, "-c", asked], cwd=course, env=environment, capture_output=True, text=True
-    )
-    assert str(course) in told.stdout
-    done = subprocess.run(
-        [sys.executable, "-m", "minipeft", "grade", "x"],
-        cwd=course,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2 and "no" in done.stderr
-
-
-def test_its_checks_name_the_same_mistakes(course):
-    script = """
-import json, sys
-from minipeft.grading import NotYet, checks
-from minipeft.grading.exercises import exercise
-import torch
-def told(name, function):
-    try:
-        getattr(checks("03"), name)(function)
-    except NotYet as error:
-        return str(error)
-    return "right"
-print(json.dumps([
-    told("lora_forward", lambda x, w, A, B, a: x @ w.T + a / len(A) * x @ A.T @ B.T),
-    told("lora_forward", lambda x, w, A, B, a: x @ w.T + x @ A.T @ B.T),
-    told("merge", lambda w, A, B, a: w + B @ A),
-    told("lora_start", lambda i, o, r: (torch.randn(r, i), torch.zeros(o, r))),
-    told("diagnose", lambda record: "healthy"),
-    told("my_counts", lambda: {"q and v": 1}),
-]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script],
+def in_the_zip(course, *command):
+    """Run the course's Python in the unpacked zip, with nothing of this clone in reach."""
+    return subprocess.run(
+        [sys.executable, *command],
         cwd=course,
         env={**os.environ, "PYTHONPATH": str(course)},
         capture_output=True,
         text=True,
         check=False,
     )
-    right, *mistakes = json.loads(done.stdout.splitlines()[-1])
-    assert right == "right"
-    known = {wrong.message for task in EXERCISE.tasks for wrong in task.misconceptions}
-    for message in mistakes[:-1]:
-        assert message in known
-    assert "asked for is a dictionary" in mistakes[-1]
+
+
+def test_what_is_in_it_and_what_is_not(course):
+    files = {path.relative_to(course).as_posix() for path in course.rglob("*") if path.is_file()}
+    for wanted in ("README.md", "Makefile", "notebooks/00_start_here.ipynb", "tests/conftest.py"):
+        assert wanted in files
+    assert not [name for name in files if name.startswith(("solutions/", "tests/grading/"))]
+    assert "For instructors" not in (course / "README.md").read_text()
+
+
+@every_exercise
+def test_an_exercise_is_its_notebook_what_is_asked_and_numbers(course, number):
+    folder = course / "minipeft/grading/exercises" / f"lesson_{number}"
+    inside = {path.name for path in folder.iterdir() if path.name != "__pycache__"}
+    assert inside == {"__init__.py", "asked.py", "key.safetensors"}
+    assert (course / "exercises" / f"{exercise(number).notebook}.ipynb").is_file()
+
+
+def functions(path):
+    """Every function that is defined in a file, in its source without comments."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {ast.unparse(node) for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
+@every_exercise
+def test_no_reference_and_no_wrong_answer_is_in_it(course, number):
+    folder = ROOT / "minipeft/grading/exercises" / f"lesson_{number}"
+    answers = set().union(*map(functions, folder.glob("*.py"))) - functions(folder / "asked.py")
+    assert len(answers) > len(exercise(number).tasks)
+    for path in (course / "minipeft").rglob("*.py"):
+        assert not functions(path) & answers, path
+
+
+@every_exercise
+def test_no_solution_is_in_an_exercise(course, number):
+    asked = exercise(number)
+    solved = right_answers(asked)
+    assert solved.keys() == {task.name for task in asked.tasks}
+    notebook = json.loads((course / "exercises" / f"{asked.notebook}.ipynb").read_bytes())
+    text = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+    for source in solved.values():
+        body = source.partition("### BEGIN SOLUTION\n")[2].partition("    ### END SOLUTION")[0]
+        assert body.strip()
+        assert body not in text
+
+
+@every_exercise
+def test_its_checks_name_the_same_mistakes(course, number):
+    lesson = f"minipeft/grading/exercises/lesson_{number}"
+    asked = importlib.import_module(f"minipeft.grading.exercises.lesson_{number}.asked")
+    theirs = recorded.read(course / lesson / "key.safetensors", asked)
+    sheet = theirs.sheet_for(recorded.NOBODY)
+    for task in exercise(number).tasks:
+        if task.from_sheet:
+            continue
+        copy, cases = theirs.task(task.name), task.inputs(recorded.CHECKS_OWN_SEED, sheet)
+        for answer in (task.answer, *(wrong.answer for wrong in task.misconceptions)):
+            answers = [call(answer, case, task.calls, tensors=False) for case in cases]
+            ours = compare.judge(task, cases, answers)
+            told = compare.judge(copy, copy.inputs(0, sheet), answers)
+            assert (told.right, told.message, told.case) == (ours.right, ours.message, ours.case)
+
+
+@every_exercise
+def test_numbers_of_a_sheet_are_seen_to_have_the_asked_form(course, number, capsys):
+    asked = importlib.import_module(f"minipeft.grading.exercises.lesson_{number}.asked")
+    key = course / f"minipeft/grading/exercises/lesson_{number}" / "key.safetensors"
+    for task in recorded.read(key, asked).tasks:
+        if task.from_sheet:
+            right = exercise(number).task(task.name).answer(exercise(number).sheet_for("ada"))
+            _noted(task, lambda right=right: right)
+            assert "Written down" in capsys.readouterr().out
+            with pytest.raises(NotYet, match="asked for is a dictionary"):
+                _noted(task, lambda: {"something else": 1})
+
+
+@pytest.mark.timeout(300)
+def test_it_works_alone(course):
+    done = in_the_zip(course, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/exercises")
+    assert done.returncode == 0, done.stdout[-3000:]
+    grades = (
+        "import sys, minipeft.__main__ as m; print(m.__file__); sys.exit(m.main(['grade', 'x']))"
+    )
+    done = in_the_zip(course, "-c", grades)
+    assert str(course) in done.stdout
+    assert done.returncode == 2 and "no" in done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_all_of_its_tests_can_be_found(course):
+    """That they pass was seen by hand: it takes as long as this clone's own."""
+    done = in_the_zip(course, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout[-3000:]

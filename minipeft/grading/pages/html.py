@@ -31,6 +31,7 @@ td:nth-child(2) {{ white-space: nowrap }}
 .note {{ border-left: 4px solid var(--wrong); padding: .25rem 1rem; background: var(--panel) }}
 .answer {{ white-space: pre-wrap; overflow-wrap: anywhere; background: var(--panel);
   padding: .5rem 1rem; margin: .5rem 0; border-left: 4px solid var(--line) }}
+.case {{ margin: .25rem 0 0; font-size: .9rem; color: var(--waits) }}
 td, li {{ overflow-wrap: anywhere }}
 </style>
 </head>

@@ -47,6 +47,8 @@ def _task_row(mark: Mark, task: Task) -> tuple[str, list[str]]:
     message = ("Right. " if verdict.right else "") + safe(verdict.message)
     if verdict.right_parts:
         message += f" Right are: {safe('; '.join(verdict.right_parts))}."
+    if verdict.case:
+        message += f'<p class="case">{safe(verdict.case)}</p>'
     entry = mark.entries.get(task.name)
     if entry is not None and entry.points is not None:
         kind = "right" if points == task.points else "part"

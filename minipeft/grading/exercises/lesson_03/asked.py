@@ -7,7 +7,7 @@ import numpy as np
 from ...tasks import Pieces, Sheet
 
 RANDOM, SPREAD = "drawn at random", "spread, in units of nn.Linear's"
-ZEROS = "how many are zero"
+ZEROS, ANEW = "how many are zero", "drawn anew in each call"
 BASE = ("shape of A", "shape of B", ZEROS, RANDOM)
 
 
@@ -35,24 +35,28 @@ def kind_and_count(value: object) -> dict:
 def start_seen(value: object) -> dict:
     """What decides whether an adapter starts well: shapes, zeros, chance, spread.
 
+    `value` is the pairs (A, B) of two calls; one pair alone says nothing of a seed.
+
     Every start with one zero and one random matrix of nn.Linear's spread looks the same here, from
     whichever distribution it is drawn, and whichever of the two is the zero.
     """
-    A, B = (np.asarray(part, dtype=np.float64) for part in value)
-    drawn = A if A.any() else B
+    calls = value if isinstance(value[0], list | tuple) else [value]
+    pairs = [[np.asarray(part, dtype=np.float64) for part in pair] for pair in calls]
+    (drawn, *again), (A, B) = [A if A.any() else B for A, B in pairs], pairs[0]
     spread = float(drawn.std() * math.sqrt(3 * drawn.shape[1]))
     return {
         "shape of A": list(A.shape),
         "shape of B": list(B.shape),
         ZEROS: int(not A.any()) + int(not B.any()),
         RANDOM: looks_random(drawn),
+        ANEW: not any(np.array_equal(drawn, other) for other in again),
         SPREAD: 1.0 if 0.85 < spread < 1.18 else spread,
     }
 
 
 def start_parts(got: list, want: list) -> Pieces:
     """A start at the base that can learn, and the spread of what is drawn; both ask for chance."""
-    wanted = {"starts at the base": BASE, "how it is drawn": (RANDOM, SPREAD)}
+    wanted = {"starts at the base": BASE, "how it is drawn": (RANDOM, ANEW, SPREAD)}
 
     def chosen(seen: list, keys: tuple) -> list:
         return [{k: s[k] for k in keys} if isinstance(s, dict) else s for s in seen]

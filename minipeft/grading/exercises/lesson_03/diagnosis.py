@@ -1,10 +1,12 @@
 """Task 5, the bug zoo: broken LoRA layers that run without a complaint, told by their numbers.
 
-Each specimen is a record of one small model's training: what its tensors were at the start, after
-training and after the merge, and which parameters were trainable.
+Each specimen is a record of one small model: how its adapter started, which parameters were trained,
+and what the author's merge made of an adapter that it was tried on. That adapter is never zero, not
+even where the start is: so every sign can be looked for in any order, and no bug hides another.
 """
 
 from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,7 +20,7 @@ NO_SCALE = "scale dropped at the merge"
 TWICE = "merged twice"
 NOT_FROZEN = "base not frozen"
 SPECIMENS = [HEALTHY, BOTH_ZERO, TOO_LARGE, NO_SCALE, TWICE, NOT_FROZEN]
-TRAINED = ["q_proj.lora_A.weight", "q_proj.lora_B.weight"]
+ADAPTER = ["q_proj.lora_A.weight", "q_proj.lora_B.weight"]
 
 
 def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
@@ -26,24 +28,24 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
     d_in, d_out, r = int(generator.integers(40, 60)), 12, 4
     scale = float(generator.choice([2, 4]))
     weight = on_grid(normal(generator, d_out, d_in), 12)
-    A, B = trained_pair(generator, d_in, d_out, r)
-    start_A = generator.uniform(-1, 1, (r, d_in)).astype(np.float32) / d_in**0.5
-    start_B = np.zeros((d_out, r), np.float32)
-    if bug == BOTH_ZERO:  # both gradients are zero for ever, so both stay where they are
-        start_A, A, B = np.zeros_like(A), np.zeros_like(A), np.zeros_like(B)
+    A, B = tried_pair(generator, d_in, d_out, r)
+    levels = evenly_drawn(generator, r, d_in)
+    start_A = (2 * levels - 1) / d_in**0.5
+    if bug == BOTH_ZERO:
+        start_A = np.zeros_like(levels)
     if bug == TOO_LARGE:
-        start_A = normal(generator, r, d_in)
+        start_A = np.vectorize(NormalDist().inv_cdf)(levels)
     times = {NO_SCALE: 1.0, TWICE: 2 * scale}.get(bug, scale)
     base = ["embed_tokens.weight", "q_proj.base_layer.weight", "norm.weight"]
     return {
         "weight": weight,
         "alpha": scale * r,
-        "start_A": start_A,
-        "start_B": start_B.astype(np.float32),
+        "start_A": start_A.astype(np.float32),
+        "start_B": np.zeros((d_out, r), np.float32),
         "A": A,
         "B": B,
         "merged": (weight + times * (B @ A)).astype(np.float32),
-        "trainable": [base[0], *TRAINED, base[2]] if bug == NOT_FROZEN else list(TRAINED),
+        "trainable": [base[0], *ADAPTER, base[2]] if bug == NOT_FROZEN else list(ADAPTER),
     }
 
 
@@ -56,7 +58,17 @@ def on_grid(numbers: np.ndarray, bits: int) -> np.ndarray:
     return np.round(numbers * 2**bits).astype(np.float32) / 2**bits
 
 
-def trained_pair(generator, d_in, d_out, r):
+def evenly_drawn(generator: np.random.Generator, *shape: int) -> np.ndarray:
+    """Numbers in (0, 1) in a random order, one in each of as many equal steps.
+
+    Made from these, every start of one kind has the same spread and nearly the same largest number,
+    so wherever a student draws the line between two kinds, it holds for every seed.
+    """
+    count = int(np.prod(shape))
+    return ((generator.permutation(count) + 0.5) / count).reshape(shape)
+
+
+def tried_pair(generator, d_in, d_out, r):
     """(A, B) whose product has no zero, so that it can be divided by."""
     while True:
         A, B = (on_grid(normal(generator, *shape), 6) for shape in ((r, d_in), (d_out, r)))
@@ -74,7 +86,7 @@ def diagnose(record: dict, blind_to: str | None = None, merges: bool = True) -> 
     r, d_in = record["A"].shape
     update = record["B"] @ record["A"]
     change = record["merged"] - record["weight"]
-    times = float((change * update).sum() / max(float((update * update).sum()), 1e-9))
+    times = float((change * update).sum() / (update * update).sum())
     scale = record["alpha"] / r
     signs = {
         BOTH_ZERO: not record["start_A"].any() and not record["start_B"].any(),

@@ -93,10 +93,14 @@ def uniform(generator, shape):
     return generator.uniform(-1, 1, shape) / math.sqrt(shape[1])
 
 
-def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros):
+def start(d_in, d_out, r, draw_A=uniform, draw_B=zeros, generator=np.random):
     """(A, B): A Kaiming uniform and B zero; the mistakes draw them otherwise."""
-    generator = np.random.default_rng(0)
     return draw_A(generator, (r, d_in)), draw_B(generator, (d_out, r))
+
+
+def start_with_a_seed(d_in, d_out, r):
+    """The right start, and the same in every call."""
+    return start(d_in, d_out, r, generator=np.random.default_rng(0))
 
 
 def kaiming_normal(generator, shape):
@@ -116,6 +120,7 @@ START = Task(
     cases=lambda generator: [[int(generator.integers(500, 700)), 24, 8], [512, 512, 16]],
     answer=start,
     observe=start_seen,
+    calls=2,  # a seed that is fixed inside the function gives the same draw twice
     tolerance=0.08,  # thousands of draws: their spread is known to about 1%
     parts=start_parts,
     misconceptions=[
@@ -146,6 +151,12 @@ START = Task(
             partial(start, draw_A=staircase),
             "A is not random: its numbers follow a pattern, so its rows are nearly the same and "
             "the r numbers say one thing. Draw each entry for itself.",
+        ),
+        Misconception(
+            start_with_a_seed,
+            "Two calls return the very same numbers: a seed is fixed inside your function, so all "
+            "layers of one shape start alike, and no one can try another seed. Draw without one; "
+            "who wants a seed sets it once, outside.",
         ),
         Misconception(
             lambda d_in, d_out, r: start(d_in, d_out, r)[::-1],
