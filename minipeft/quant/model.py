@@ -181,7 +181,8 @@ def weights_read_by(kind: type) -> frozenset[str]:
         return frozenset()
     methods = [m for name, m in vars(kind).items() if not re.search("init|reset", name)]
     sources = [source_of(method) for method in methods if inspect.isfunction(method)]
-    return frozenset(re.findall(r"\.(\w+)\.weight\b(?!\.device)", "\n".join(sources)))
+    read = r"\.(\w+)\.weight\b(?!\.device|\s*=[^=])"  # neither its device nor an assignment
+    return frozenset(re.findall(read, "\n".join(sources)))
 
 
 def source_of(method: Callable) -> str:

@@ -116,7 +116,7 @@ def test_pytorchs_encoder_in_eval_mode(fused):
 
 
 def test_which_weights_a_class_reads():
-    """Not in methods that initialize, nor where the device is asked; in nested functions, too."""
+    """Nested functions read; initializing, asking for the device and assigning is no reading."""
 
     class Reads(nn.Module):
         def __init__(self):
@@ -133,6 +133,9 @@ def test_which_weights_a_class_reads():
 
         def helper(self):
             return self.d.weight.dtype
+
+        def tie_weights(self):
+            self.a.weight = nn.Parameter(torch.zeros(2, 2))
 
     assert weights_read_by(Reads) == {"c", "d"}
     assert weights_read_by(nn.Linear) == weights_read_by(transformers.LlamaForCausalLM) == set()
