@@ -161,7 +161,7 @@ class TestRuns:
 
 @pytest.mark.sandbox
 @needs_sandbox
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_grader_keeps_what_is_done_leaves_no_sandbox_and_goes_on(tmp_path, number):
     mark = f"27182.{os.getpid():07}{int(number):02}"
@@ -177,7 +177,7 @@ def test_a_stopped_grader_keeps_what_is_done_leaves_no_sandbox_and_goes_on(tmp_p
     command = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "5"]
     run = [sys.executable, "-c", script, *command, "--jobs", "1", "--task-seconds", "4"]
     grader = subprocess.Popen(run, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    patience = time.monotonic() + 120
+    patience = time.monotonic() + 400  # as long as a busy machine takes
     while not running(mark):
         assert time.monotonic() < patience and grader.poll() is None
         time.sleep(0.1)
