@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minipeft.core.errors import nearest
@@ -13,12 +14,13 @@ class Tuned:
     """One method at one learning rate after 120 steps of 8 texts: means over three seeds.
 
     Attributes:
-        method, rate: "lora" (r = 8, alpha 16, all linear layers), "full" or "last block".
+        method, rate: "lora" (r = 8, alpha 16, all linear layers), or one of `baselines.BASELINES`.
         trained: how many numbers.
         learned: the new task's loss above its floor, nats per token; smaller is better.
         forgotten: the loss on the base's own world above its floor; smaller is better.
         spread: (smallest, largest) of `learned` over the seeds.
-        size: mean over the matrices of ||W - W0|| / ||W0||.
+        size: mean over the matrices of ||W - W0|| / ||W0||; for "norms", each matrix is taken
+            with the norm before it.
     """
 
     method: str
@@ -37,23 +39,82 @@ class Tuned:
         )
 
 
-def learning_and_forgetting(task: str) -> dict[str, list[Tuned]]:
+def learning_and_forgetting(
+    task: str, methods: Sequence[str] = ("lora", "full", "last block")
+) -> dict[str, list[Tuned]]:
     """What `scripts/sweep.py` found for a task: for each method its learning rates, ascending.
 
     Raises:
-        ValueError: the task was not swept.
+        ValueError: the task or one of the methods was not swept.
     """
-    text = (DATA / "learning_and_forgetting.json").read_text(encoding="utf-8")
-    runs = json.loads(text)["runs"]
+    runs = recorded_runs()
     if task not in {run["task"] for run in runs}:
         raise ValueError(f"no sweep of task {task!r}; {nearest(task, {r['task'] for r in runs})}")
     runs = [run for run in runs if run["task"] == task]
+    known = {run["method"] for run in runs}
+    for method in methods:
+        if method not in known:
+            raise ValueError(f"no sweep of method {method!r}; {nearest(method, known)}")
     points = dict.fromkeys((run["method"], run["rate"]) for run in runs)
     found: dict[str, list[Tuned]] = {}
     for method, rate in sorted(points, key=lambda point: point[1]):
         same = [run for run in runs if (run["method"], run["rate"]) == (method, rate)]
         found.setdefault(method, []).append(_mean_of(same))
-    return {method: found[method] for method in ("lora", "full", "last block")}
+    return {method: found[method] for method in methods}
+
+
+def best(points: Sequence[Tuned]) -> Tuned:
+    """The point that learned most: the method at its own best rate."""
+    return min(points, key=lambda point: point.learned)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A loss above its floor at one learning rate: the mean over three seeds, and its ends.
+
+    forgotten: the mean loss on the base's own world above its floor, where that was measured.
+    """
+
+    rate: float
+    mean: float
+    low: float
+    high: float
+    forgotten: float | None = None
+
+
+def loss_over_answers() -> dict[str, list[Spread]]:
+    """What `scripts/sweep_answers.py` found: {"all tokens": ..., "the answer": ...} by rate.
+
+    Full fine-tuning for 120 steps on the chef's texts, with the loss over these tokens; above the
+    floor is the loss on the answers of the test set, nats per token.
+    """
+    return _by_rate(recorded_runs("loss_over_answers"), "counted")
+
+
+def from_scratch() -> dict[str, list[Spread]]:
+    """What `scripts/sweep_scratch.py` found: {"full": ..., "lora": ...} by rate.
+
+    120 steps of 8 texts of the base's own world from random weights; above the floor is the loss
+    on texts of that world never seen, nats per token.
+    """
+    return _by_rate(recorded_runs("from_scratch"), "method")
+
+
+def recorded_runs(name: str = "learning_and_forgetting") -> list[dict]:
+    """The single runs of one sweep, as its script wrote them."""
+    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))["runs"]
+
+
+def _by_rate(runs: list[dict], kind: str) -> dict[str, list[Spread]]:
+    found: dict[str, list[Spread]] = {}
+    for name, rate in sorted({(run[kind], run["rate"]) for run in runs}):
+        same = [run for run in runs if (run[kind], run["rate"]) == (name, rate)]
+        above = [run["loss"] - run["floor"] for run in same]
+        own = [run["own_loss"] - run["own_floor"] for run in same if "own_loss" in run]
+        forgotten = statistics.mean(own) if own else None
+        point = Spread(rate, statistics.mean(above), min(above), max(above), forgotten)
+        found.setdefault(name, []).append(point)
+    return found
 
 
 def _mean_of(runs: list[dict]) -> Tuned:
