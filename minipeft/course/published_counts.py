@@ -106,9 +106,7 @@ def published_counts() -> list[Published]:
         found.append(Published(config=config, **entry))
     for one in DISCREPANCIES:
         what = "total" if one.config is None else "share" if "%" in one.printed else "trained"
-        found.append(
-            Published(one.source, one.model, {what: one.printed}, one.config, why=one.why)
-        )
+        found.append(Published(one.source, one.model, {what: one.printed}, one.config, why=one.why))
     return found
 
 

@@ -61,7 +61,7 @@ def test_names_are_known_by_name():
     assert by_kind("smollm2-135m", config_for("LoRA", "q, v", 4)) == by_kind(
         ARCHITECTURES["smollm2-135m"], config_for("LoRA", "q, v", 4)
     )
-    with pytest.raises(ValueError, match="'Lora' is not known.*LoRA"):
+    with pytest.raises(ValueError, match=r"'Lora' is not known.*LoRA"):
         config_for("Lora", "q, v", 4)
     with pytest.raises(ValueError, match="'qv' is not known"):
         config_for("LoRA", "qv", 4)

@@ -82,6 +82,7 @@ def test_rows_by_hand(key):
 
 
 def test_no_right_answer_stands_in_a_row_that_differs():
-    for row, figure in SEEN:
-        assert figure.follows or f"{figure.counted:,}" not in figure.printed
-    assert isinstance(ROWS[0], Published)
+    for row in ROWS:
+        assert isinstance(row, Published)
+        for figure in row.figures():
+            assert figure.follows or f"{figure.counted:,}" not in figure.printed

@@ -313,7 +313,11 @@ def test_the_sheet_never_prints_its_answers(wrong):
             lambda c: model_by_lists(c | {"num_key_value_heads": c["num_attention_heads"]}),
             "num_key_value_heads * head_dim",
         ),
-        ("count_at_matrices", lambda m, s, r: matrices_by_cases(m, [x[::-1] for x in s], r), "(d_out, d_in)"),
+        (
+            "count_at_matrices",
+            lambda m, shapes, r: matrices_by_cases(m, [shape[::-1] for shape in shapes], r),
+            "(d_out, d_in)",
+        ),
         (
             "count_in_blocks",
             lambda m, c, n: blocks_by_tensors(
@@ -338,7 +342,7 @@ def test_the_sheet_never_prints_its_answers(wrong):
             "round up",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_people_write_has_its_own_message(name, wrong, says):
     verdict = verdict_on(name, wrong)
     assert not verdict.right

@@ -25,9 +25,9 @@ def shapes_picture(models: Mapping[str, Shapes]):
 
     A and B are drawn thicker than they are, for at this scale they would be lines.
     """
-    fig, axes = plt.subplots(len(models), 1, figsize=(9, 2.9 * len(models)))
+    unit = 1 / max(max(shape) for shapes in models.values() for shape in shapes.values())
+    fig, axes = plt.subplots(len(models), 1, figsize=(9, 2.7 * len(models)))
     for ax, (model, shapes) in zip(axes, models.items(), strict=True):
-        unit = 1 / max(max(shape) for shape in shapes.values())
         left, thin = 0.0, 0.035
         for name, (rows, columns) in shapes.items():
             width, height = columns * unit, rows * unit
@@ -39,9 +39,13 @@ def shapes_picture(models: Mapping[str, Shapes]):
                 ax.add_patch(plt.Rectangle(corner, *sides, color=COLORS["lora"]))
             text = f"{name.removesuffix('_proj')}\n{rows:,} x {columns:,}"
             ax.text(left + width / 2, -0.12, text, ha="center", va="top", fontsize=8)
+            if name == "q_proj":
+                letters = {"color": COLORS["lora"], "fontsize": 9, "va": "center"}
+                ax.text(left - 0.02, -1.5 * thin, "A", ha="right", **letters)
+                ax.text(left + width + 3 * thin, height / 2, "B", ha="left", **letters)
             left += max(width, 0.36) + 0.14
-        ax.text(0, 1.0, model, fontweight="bold", va="top")
-        ax.set(xlim=(-0.1, left), ylim=(-0.42, 1.02), aspect="equal")
+        ax.text(0, 0.95, model, fontweight="bold", va="top")
+        ax.set(xlim=(-0.12, 3.95), ylim=(-0.36, 1.02), aspect="equal")
         ax.axis("off")
     return fig
 
@@ -95,12 +99,12 @@ def published_picture(ratios: Mapping[str, Sequence[tuple[float, bool]]]):
     fig, ax = plt.subplots(figsize=(8, 0.3 * len(ratios) + 1.1))
     ax.axvline(1, color=COLORS["floor"], zorder=0)
     for place, points in enumerate(ratios.values()):
-        for follows, mark, color in ((True, "o", "base"), (False, "D", "wrong")):
+        for follows, mark, size, color in ((True, "o", 6, "base"), (False, "D", 8, "wrong")):
             xs = [ratio for ratio, right in points if right == follows]
-            ax.plot(xs, [place] * len(xs), mark, color=COLORS[color], markersize=6 + 2 * (not follows))
+            ax.plot(xs, [place] * len(xs), mark, color=COLORS[color], markersize=size)
         off = sum(not right for _, right in points)
-        said = f"{off} of {len(points)} differ" if off else f"all {len(points)} follow"
-        ax.text(5.6, place, said, va="center", fontsize=8.5, color=COLORS["wrong" if off else "base"])
+        style = {"fontsize": 8.5, "color": COLORS["wrong" if off else "base"]}
+        ax.text(5.6, place, f"{off} of {len(points)} differ", va="center", **style)
     ax.set_yticks(range(len(ratios)), list(ratios), fontsize=9)
     ax.set(xscale="log", xlim=(0.15, 5), xlabel="printed / counted")
     ax.set_xticks([0.2, 0.5, 1, 2, 4], ["0.2", "0.5", "1", "2", "4"])

@@ -26,9 +26,7 @@ def lora(shapes: dict, targets: list[str], r: int, layers: int) -> int:
 def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
     """The record of one count with one mistake (or none)."""
     sizes = decoder(generator)
-    layers, hidden, vocab = (
-        sizes[n] for n in ("num_hidden_layers", "hidden_size", "vocab_size")
-    )
+    layers, hidden, vocab = (sizes[n] for n in ("num_hidden_layers", "hidden_size", "vocab_size"))
     targets = TARGETS[generator.integers(len(TARGETS))]
     shapes = block_shapes(sizes, grouped=bug != WIDE)
     trained = lora(shapes, targets, sizes["r"], 1 if bug == ONE_BLOCK else layers)

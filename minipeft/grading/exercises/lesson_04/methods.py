@@ -126,7 +126,9 @@ AT_MATRICES = Task(
 )
 
 
-def in_blocks(method: str, config: dict, n: int, biases: bool = True, twice: int = 2, **more) -> int:
+def in_blocks(
+    method: str, config: dict, n: int, biases: bool = True, twice: int = 2, **more
+) -> int:
     """What a decoder's blocks and input get; the mistakes leave something out.
 
     more: sides (keys and values), blocks (None for all), of_prompt, and what block_shapes takes.

@@ -10,7 +10,10 @@ EXPLAIN = ByHand(
         (0.5, "887,042 is LoRA and the new head together; LoRA alone is 294,912, which is 0.3M."),
         (0.5, "The head is 592,130, two thirds of the trained numbers."),
         (0.5, "All params holds the head twice: the frozen original and the trained copy."),
-        (0.5, "For a comparison: LoRA without the head (or both apart), since every method has it."),
+        (
+            0.5,
+            "For a comparison: LoRA without the head (or both apart), since every method has it.",
+        ),
     ],
     levels=[
         (
