@@ -1,6 +1,7 @@
 """Exercise 04: its references against transformers, peft, adapters and bitsandbytes."""
 
 import json
+import math
 from math import prod
 
 import numpy as np
@@ -338,7 +339,10 @@ def test_the_sheet_never_prints_its_answers(wrong):
         ("diagnose", lambda record: "right", "Work out both counts"),
         (
             "meet_budget",
-            lambda b, c: {k: v + 1 for k, v in budget_by_trying(b - 1, c).items()},
+            lambda b, c: {
+                name: max(0, math.ceil((b - fixed) / each))
+                for name, (each, fixed) in budget.per_size(c).items()
+            },
             "round up",
         ),
     ],

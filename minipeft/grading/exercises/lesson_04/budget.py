@@ -52,16 +52,19 @@ def a_block(budget: int, config: dict) -> dict[str, int]:
 
 
 def cases(generator: np.random.Generator) -> Cases:
-    """Two budgets that leave a rest, one that is met to the number, one that is too small."""
+    """Budgets that leave a rest, two met to the number, one that lacks a number, one too small."""
     found = []
-    for kind in ("rest", "much rest", "exact", "small"):
+    for kind in ("rest", "much rest", "exact", "exact width", "one short", "small"):
         sizes = decoder(generator)
         config = {name: size for name, size in sizes.items() if name not in ("r", "n")}
         each = {name: cost for name, (cost, _) in per_size(config).items()}
+        width = in_blocks("adapters", config, int(generator.integers(5, 30)))
         budget = {
             "rest": int(each["adapters"] * generator.uniform(6.1, 9.4)),
             "much rest": each["LoRA"] * int(generator.integers(5, 9)) + int(0.9 * each["LoRA"]),
             "exact": each["LoRA"] * int(generator.integers(4, 12)),
+            "exact width": width,
+            "one short": width - 1,
             "small": min(each.values()) - 1,
         }[kind]
         found.append([budget, config])
