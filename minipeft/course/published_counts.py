@@ -156,8 +156,7 @@ def named(config: PeftConfig) -> str:
     size = next((f" {size}" for size in sizes if size), "")
     targets = getattr(config, "target_modules", None) or []
     if isinstance(targets, str) or len(targets) > 6:
-        more = " + lm_head" if "lm_head" in targets else ""
-        return f"{method}{size}, all linear{more}"
+        return f"{method}{size}, all linear"
     words = " ".join(target.removesuffix("_proj") for target in targets)
     head = " + head" if getattr(config, "task_type", None) == "SEQ_CLS" else ""
     head = " + head" if "classifier" in (getattr(config, "modules_to_save", None) or ()) else head

@@ -26,6 +26,7 @@ def shapes_picture(models: Mapping[str, Shapes]):
     A and B are drawn thicker than they are, for at this scale they would be lines.
     """
     unit = 1 / max(max(shape) for shapes in models.values() for shape in shapes.values())
+    right = max(sum(room(width * unit) for _, width in s.values()) for s in models.values())
     fig, axes = plt.subplots(len(models), 1, figsize=(9, 2.7 * len(models)))
     for ax, (model, shapes) in zip(axes, models.items(), strict=True):
         left, thin = 0.0, 0.035
@@ -43,11 +44,16 @@ def shapes_picture(models: Mapping[str, Shapes]):
                 letters = {"color": COLORS["lora"], "fontsize": 9, "va": "center"}
                 ax.text(left - 0.02, -1.5 * thin, "A", ha="right", **letters)
                 ax.text(left + width + 3 * thin, height / 2, "B", ha="left", **letters)
-            left += max(width, 0.36) + 0.14
+            left += room(width)
         ax.text(0, 0.95, model, fontweight="bold", va="top")
-        ax.set(xlim=(-0.12, 3.95), ylim=(-0.36, 1.02), aspect="equal")
+        ax.set(xlim=(-0.12, right), ylim=(-0.36, 1.02), aspect="equal")
         ax.axis("off")
     return fig
+
+
+def room(width: float) -> float:
+    """The space that a matrix of this width takes, with its words and the gap after it."""
+    return max(width, 0.36) + 0.14
 
 
 def methods_picture(counts: Mapping[str, int], base: int):
