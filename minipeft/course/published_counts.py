@@ -8,7 +8,7 @@ import ast
 import math
 import operator
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from minipeft.budget import ARCHITECTURES, ParameterCount
@@ -108,6 +108,22 @@ def published_counts() -> list[Published]:
         what = "total" if one.config is None else "share" if "%" in one.printed else "trained"
         found.append(Published(one.source, one.model, {what: one.printed}, one.config, why=one.why))
     return found
+
+
+def reasons(rows: Sequence[Published]) -> list[str]:
+    """Of the figures that do not follow: what is printed, what is counted, and why they differ."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for one in rows:
+        for figure in one.figures():
+            if not figure.follows:
+                share = figure.what == "share"
+                right = f"{figure.counted:.3f}%" if share else f"{figure.counted:,}"
+                said = found.setdefault((one.source, one.model, one.why), [])
+                said.append(f"{figure.printed} (counted: {right})")
+    return [
+        f"{source}, {model}: {', '.join(printed)}: {why}"
+        for (source, model, why), printed in found.items()
+    ]
 
 
 def count_of(one: Published) -> ParameterCount:

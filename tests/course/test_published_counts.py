@@ -8,6 +8,7 @@ from minipeft.course.published_counts import (
     calculated,
     in_print,
     published_counts,
+    reasons,
     verdict,
 )
 
@@ -86,3 +87,11 @@ def test_no_right_answer_stands_in_a_row_that_differs():
         assert isinstance(row, Published)
         for figure in row.figures():
             assert figure.follows or f"{figure.counted:,}" not in figure.printed
+
+
+def test_every_figure_that_differs_is_explained_once():
+    said = reasons(ROWS)
+    differing = [figure.printed for _, figure in SEEN if not figure.follows]
+    assert sum(text.count(" (counted: ") for text in said) == len(differing)
+    assert all(any(f"{printed} (counted" in text for text in said) for printed in differing)
+    assert "VeRA, table 1, roberta-large: 49.5K (counted: 49,920): its own 195 KB are right" in said
