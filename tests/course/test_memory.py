@@ -5,10 +5,10 @@ import torch
 
 from benchmarks.memory import held_by, peak
 from minipeft import LoraConfig, get_peft_model
-from minipeft.budget import memory_budget
+from minipeft.budget import ARCHITECTURES, memory_budget
 from minipeft.course.base import load_base
 from minipeft.course.lab.pictures import lesson_05
-from minipeft.course.memory import METHODS, allocations, watch_step, will_it_fit
+from minipeft.course.memory import METHODS, allocations, quick_budget, watch_step, will_it_fit
 
 LORA = LoraConfig(r=8, target_modules="all-linear")
 
@@ -63,24 +63,49 @@ def test_the_watched_peak_is_that_of_the_benchmarks():
     assert max(max(part) for part in course.values()) == pytest.approx(measured, rel=2e-3)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_moments_and_peak(method):
-    budget = will_it_fit("llama-7b", method, 2, 256, False)
-    assert len(budget.moments) == 3
-    sums = {name: sum(rows.values()) for name, rows in budget.moments.items()}
-    assert max(sums.values()) == budget.peak_bytes
-    for rows in budget.moments.values():
-        assert all(count >= 0 for count in rows.values())
-        known = {name: n for name, n in rows.items() if name not in ("gradients", "temporary")}
-        assert all(budget.rows[name] == count for name, count in known.items())
-
-
 def test_four_bits_and_checkpointing_take_less():
     wide = will_it_fit("llama-7b", "LoRA, 16 bits", 4, 1024, False)
     narrow = will_it_fit("llama-7b", "LoRA, 4 bits", 4, 1024, False)
     again = will_it_fit("llama-7b", "LoRA, 4 bits", 4, 1024, True)
     assert wide.peak_bytes > narrow.peak_bytes > again.peak_bytes
     assert will_it_fit("llama-7b", "LoRA, 4 bits", 4, 1024, True) is again
+
+
+def test_what_makes_the_widgets_first_setting_fit():
+    """The lesson says: two of three."""
+    asked = ("llama-7b", "LoRA, 16 bits", 4, 1024, False)
+    changes = {
+        "4 bits": ("llama-7b", "LoRA, 4 bits", 4, 1024, False),
+        "batch 1": ("llama-7b", "LoRA, 16 bits", 1, 1024, False),
+        "checkpointing": ("llama-7b", "LoRA, 16 bits", 4, 1024, True),
+    }
+    card = 24 * 2**30
+    assert will_it_fit(*asked).peak_bytes > card
+    fits = {name: will_it_fit(*setting).peak_bytes <= card for name, setting in changes.items()}
+    assert fits == {"4 bits": False, "batch 1": True, "checkpointing": True}
+
+
+SHALLOW = ARCHITECTURES["llama-7b"].but(num_hidden_layers=5)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+def test_two_layers_tell_of_all(method, checkpointing):
+    config, options = METHODS[method]
+    options = {**options, "batch": 3, "length": 200, "checkpointing": checkpointing}
+    whole, quick = (make(SHALLOW, config, **options) for make in (memory_budget, quick_budget))
+    assert quick.rows == {row: n for row, n in whole.rows.items() if row != "adapter file"}
+    assert quick.moments == whole.moments
+    assert quick.peak_bytes == whole.peak_bytes
+
+
+def test_two_layers_tell_of_pages_and_of_a_cache():
+    options = {"optimizer": "paged_adamw", "batch": 2, "length": 64}
+    whole, quick = (make(SHALLOW, None, **options) for make in (memory_budget, quick_budget))
+    assert quick.needed_bytes == whole.needed_bytes < whole.peak_bytes
+    options = {"training": False, "length": 64}
+    whole, quick = (make(SHALLOW, None, **options) for make in (memory_budget, quick_budget))
+    assert quick.rows["key/value cache"] == whole.rows["key/value cache"] > 0
 
 
 def test_the_pictures_say_what_they_show():

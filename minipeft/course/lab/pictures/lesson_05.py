@@ -40,7 +40,7 @@ def step_picture(courses: Mapping[str, Mapping[str, Sequence[int]]]):
     told = []
     for method, found in peaks.items():
         highest = max(found, key=found.get)
-        told.append(f"{method} has its peak of {found[highest]:.0f} MB in the phase '{highest}'")
+        told.append(f"{method} has its peak of {found[highest]:.1f} MB in the phase '{highest}'")
     alt = "Bytes of one training step rise in the forward pass and fall in the backward pass: "
     alt += f"{'; '.join(told)}."
     return fig, alt, {f"{m}, MB": list(found.values()) for m, found in peaks.items()}
@@ -75,7 +75,7 @@ def in_mb(rows: Mapping[str, int]) -> dict[str, float]:
 
 def stack(ax, bars: Mapping[str, Mapping[str, float]]) -> None:
     """Horizontal bars, the first on top, each made of its rows in their colours."""
-    drawn = dict.fromkeys(row for rows in bars.values() for row, size in rows.items() if size)
+    drawn = [row for row in ROWS if any(rows.get(row) for rows in bars.values())]
     left = np.zeros(len(bars))
     for row in drawn:
         sizes = np.array([rows.get(row, 0) for rows in bars.values()])
