@@ -87,28 +87,28 @@ def watch_step(model: nn.Module, tokens: Tensor) -> dict[str, list[int]]:
 def quick_budget(
     model: str | Architecture, config: PeftConfig | None, **options: object
 ) -> MemoryBudget:
-    """`memory_budget` of a Llama-style decoder from its first two layers: fast enough for a slider.
+    """`memory_budget` of a Llama-style decoder from its first layers: fast enough for a slider.
 
-    All layers are alike, so each row grows by the same bytes with each layer. The adapter's file is
-    left out: its header holds every layer's name.
+    All layers but the first are alike (its input may take no gradient), so each row grows by the
+    same bytes with each layer. The adapter's file is left out: its header names every layer.
     """
     architecture = ARCHITECTURES[model] if isinstance(model, str) else model
     layers = architecture.fields["num_hidden_layers"]
-    one, two = (
-        memory_budget(architecture.but(num_hidden_layers=n), config, **options) for n in (1, 2)
+    two, three = (
+        memory_budget(architecture.but(num_hidden_layers=n), config, **options) for n in (2, 3)
     )
 
     def grown(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
         return {
-            row: n + (layers - 1) * (second[row] - n) for row, n in first.items() if row != FILE
+            row: n + (layers - 2) * (second[row] - n) for row, n in first.items() if row != FILE
         }
 
-    rows = grown(one.rows, two.rows)
-    moments = {name: grown(there, two.moments[name]) for name, there in one.moments.items()}
+    rows = grown(two.rows, three.rows)
+    moments = {name: grown(there, three.moments[name]) for name, there in two.moments.items()}
     backward = moments["in the backward pass"]  # where gradients take the place of activations
     backward["gradients"] = max(0, rows["gradients"] - rows["activations"])
-    paged = one.paged_bytes + (layers - 1) * (two.paged_bytes - one.paged_bytes)
-    return MemoryBudget(rows, one.notes, moments, paged, architecture, config, one.setup)
+    paged = two.paged_bytes + (layers - 2) * (three.paged_bytes - two.paged_bytes)
+    return MemoryBudget(rows, two.notes, moments, paged, architecture, config, two.setup)
 
 
 @cache

@@ -90,7 +90,7 @@ SHALLOW = ARCHITECTURES["llama-7b"].but(num_hidden_layers=5)
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("method", METHODS)
-def test_two_layers_tell_of_all(method, checkpointing):
+def test_a_few_layers_tell_of_all(method, checkpointing):
     config, options = METHODS[method]
     options = {**options, "batch": 3, "length": 200, "checkpointing": checkpointing}
     whole, quick = (make(SHALLOW, config, **options) for make in (memory_budget, quick_budget))
@@ -99,7 +99,7 @@ def test_two_layers_tell_of_all(method, checkpointing):
     assert quick.peak_bytes == whole.peak_bytes
 
 
-def test_two_layers_tell_of_pages_and_of_a_cache():
+def test_a_few_layers_tell_of_pages_and_of_a_cache():
     options = {"optimizer": "paged_adamw", "batch": 2, "length": 64}
     whole, quick = (make(SHALLOW, None, **options) for make in (memory_budget, quick_budget))
     assert quick.needed_bytes == whole.needed_bytes < whole.peak_bytes

@@ -16,7 +16,7 @@ EXPLAIN = ByHand(
         (
             2,
             "With segments of k layers there are n/k inputs to keep, but k layers have to be there "
-            "while one segment is recomputed. In the first table a layer holds 17 inputs' worth, "
+            "while one segment is recomputed. In the first line a layer holds 22 inputs' worth, "
             "so adding layers to the segment costs more than the inputs it saves and k = 1 wins. "
             "Any k costs one more forward. LoRA needs the same inputs for A and for the "
             "nonlinear parts, so the table would be about the same.",
