@@ -155,19 +155,34 @@ class Ledger:
             return 0
         return self.setup.state_width * (sum(numbers) if self.gpu else max(numbers))
 
-    def peak(self, rows: dict[str, int]) -> int:
-        """The most at one moment, where gradients are dropped after each step.
+    def moments(self, rows: dict[str, int]) -> dict[str, dict[str, int]]:
+        """What is there at three moments of a step, by row; gradients are dropped after each step.
 
         The backward pass uses up activations and makes gradients, so that both are never there in
-        full, unless steps are accumulated.
+        full, unless steps are accumulated: of the gradients, what goes beyond them is counted.
         """
         stay = ("weights", "quantization constants", "adapter", "optimizer", "master copy")
-        fixed = sum(rows[name] for name in (*stay, "key/value cache"))
-        loss = rows["activations"] + rows["logits"] + self.at_the_loss()
-        used = max(rows["activations"], rows["gradients"])
-        layer = used + rows["recomputation"] + self.in_a_layer()
-        step = rows["gradients"] + rows["optimizer step"] + self.run.logits
-        return fixed + max(loss, layer, step)
+        fixed = {name: rows[name] for name in (*stay, "key/value cache")}
+        beyond = max(0, rows["gradients"] - rows["activations"])
+        changing = {
+            "at the loss": {
+                "activations": rows["activations"],
+                "logits": rows["logits"],
+                "temporary": self.at_the_loss(),
+            },
+            "in the backward pass": {
+                "gradients": beyond,
+                "activations": rows["activations"],
+                "recomputation": rows["recomputation"],
+                "temporary": self.in_a_layer(),
+            },
+            "at the optimizer's step": {
+                "gradients": rows["gradients"],
+                "optimizer step": rows["optimizer step"],
+                "temporary": self.run.logits,
+            },
+        }
+        return {moment: fixed | there for moment, there in changing.items()}
 
 
 def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:

@@ -28,14 +28,14 @@ ON_DISK, TOTAL, PEAK = "adapter file", "total in memory", "peak of one moment"
 class MemoryBudget:
     """Bytes by row, and what each row counts.
 
-    peak_bytes: the most at one moment, where gradients are dropped after each step.
+    moments: the rows that are there at once, at three moments of a step; the largest is the peak.
     paged_bytes: the part of the optimizer's states that may leave the GPU.
     model, config, setup: what it was asked for.
     """
 
     rows: dict[str, int]
     notes: dict[str, str]
-    peak_bytes: int
+    moments: dict[str, dict[str, int]]
     paged_bytes: int
     model: Any
     config: PeftConfig | None
@@ -50,6 +50,11 @@ class MemoryBudget:
     def total_bytes(self) -> int:
         """The sum of all rows, as if all were in memory at once: no peak is higher."""
         return sum(self.in_memory.values())
+
+    @property
+    def peak_bytes(self) -> int:
+        """The most at one moment, where gradients are dropped after each step."""
+        return max(sum(there.values()) for there in self.moments.values())
 
     @property
     def needed_bytes(self) -> int:
@@ -133,7 +138,7 @@ def budget_of(ledger: Ledger, wanted: Any, config: PeftConfig | None) -> MemoryB
     return MemoryBudget(
         rows,
         {name: note for name, _, note in listed},
-        ledger.peak(rows),
+        ledger.moments(rows),
         paged_bytes(ledger.trained, setup.state_width) if "paged" in setup.optimizer else 0,
         wanted,
         config,

@@ -121,7 +121,7 @@ def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
     with torch.autograd.graph.saved_tensors_hooks(by_loss.pack, lambda tensor: tensor):
         for logits in logits_of(model, output):
             # transformers' losses compute in 32 bits
-            answers = logits.float() if hasattr(model, "loss_function") else logits
+            answers = logits.float() if hasattr(type(model), "loss_function") else logits
             answers = answers.flatten(0, -2)
             F.cross_entropy(answers, torch.zeros(len(answers), dtype=torch.int64, device="meta"))
             size += answers.numel() * answers.itemsize
