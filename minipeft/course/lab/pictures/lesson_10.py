@@ -8,12 +8,12 @@ from ..drawing import panels
 from ..figure import COLORS, plt
 
 TYPES = {"nf4": "nf4", "int4": "first", "e2m1": "third", "fp4": "fp4", "e3m0": "wrong"}
-TYPES |= {"uniform4": "base", "mxfp4": "second", "nvfp4": "adalora", "noise": "floor"}
+TYPES |= {"uniform4": "base", "mxfp4": "second", "nvfp4": "adalora", "int4, one absmax": "first"}
 
 LEAST = 0.2  # thousandths of a nat; less is drawn here
 NAMED = {  # of the types in `costs_picture`: where their name stands
-    "nf4": ((-8, -4), "right"),
-    "nvfp4": ((-8, 6), "right"),
+    "nf4": ((-8, 2), "right"),
+    "nvfp4": ((8, 6), "left"),
     "e2m1": ((4, -12), "left"),
     "fp4": ((8, -2), "left"),
     "int4": ((-8, 6), "right"),
@@ -44,10 +44,10 @@ def ruler_picture(weights: Sequence, levels: Sequence, codes: Sequence[int], pac
         ax.add_patch(plt.Rectangle((left, 0.1), width, 0.45, **box))
         text = f"{first} | {second}\nbyte {byte}"
         ax.text(left + width / 2, 0.32, text, ha="center", va="center", fontsize=9)
-    ax.text(-1.32, 1.9, "weight / absmax", va="center", fontsize=9)
-    ax.text(-1.32, 1.0, "levels and codes", va="center", fontsize=9)
-    ax.text(-1.32, 0.32, "two codes, one byte", va="center", fontsize=9)
-    ax.set(xlim=(-1.33, 1.06), ylim=(0, 2.15))
+    ax.text(-1.42, 1.9, "weight / absmax", va="center", fontsize=9)
+    ax.text(-1.42, 1.0, "levels and codes", va="center", fontsize=9)
+    ax.text(-1.42, 0.32, "two codes, one byte", va="center", fontsize=9)
+    ax.set(xlim=(-1.43, 1.04), ylim=(0, 2.05))
     ax.axis("off")
     return fig
 
