@@ -175,6 +175,14 @@ class Cost:
     loss: float
     added: tuple[float, float, float]
 
+    def __str__(self) -> str:
+        """A narrow line; losses are in nats above the floor."""
+        mean, least, most = (round(each, 4) + 0.0 for each in self.added)  # and no -0
+        return (
+            f"error {self.error:6.2%}, loss {self.loss:.4f}, "
+            f"which is {mean:.4f} more ({least:.4f} to {most:.4f})"
+        )
+
 
 def recorded_costs() -> dict[str, Cost]:
     """{name: Cost}; runs of noise that differ in their seed alone are taken together."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.ticker import NullLocator
 
-from ..drawing import panels
+from ..drawing import lines, panels
 from ..figure import COLORS, plt
 
 TYPES = {"nf4": "nf4", "int4": "first", "e2m1": "third", "fp4": "fp4", "e3m0": "wrong"}
@@ -52,37 +52,84 @@ def ruler_picture(weights: Sequence, levels: Sequence, codes: Sequence[int], pac
     return fig
 
 
-def levels_picture(fit, title: str, bins: int = 121):
-    """Lesson 10: the histogram of weights over their absmax, and the levels as lines through it."""
+def levels_picture(fit, quant_type: str, block: int, weights: str):
+    """Lesson 10: the histogram of weights over their absmax, and the levels as lines through it.
+
+    Args:
+        fit: of `four_bits.fit`, and for whom: the type, the block size, the name of the weights.
+
+    Returns:
+        (figure, alt text, data), as `figure` takes them.
+    """
     fig, ax = plt.subplots(figsize=(7.6, 3.6))
-    heights, _, _ = ax.hist(fit.scaled.numpy(), bins, (-1, 1), density=True, color=COLORS["int8"])
+    heights, _, _ = ax.hist(fit.scaled.numpy(), 121, (-1, 1), density=True, color=COLORS["int8"])
     for level in fit.levels.tolist():
         ax.axvline(level, color=COLORS["nf4"], linewidth=1, ymax=0.9)
     # The bars of the absmax values themselves, at -1 and 1, may be higher than all others.
     ax.set_ylim(0, 1.25 * max(sorted(heights)[-8], 0.5))
-    ax.set(xlim=(-1.02, 1.02), xlabel="weight / absmax of its block", ylabel="density", title=title)
-    return fig
+    said = f"error {fit.error:.2%}, entropy {fit.entropy:.2f} bits"
+    ax.set(xlim=(-1.02, 1.02), xlabel="weight / absmax of its block", ylabel="density")
+    ax.set_title(f"{quant_type}, blocks of {block}: {fit.bits:.3f} bits, {said}")
+    alt = f"The {weights} weights over their absmax in blocks of {block}, and {len(fit.levels)} "
+    alt += f"levels of {quant_type}: {said}."
+    data = {"levels": fit.levels, "error (%)": 100 * fit.error, "entropy": fit.entropy}
+    return fig, alt, data
 
 
-def blocks_picture(sizes: Sequence[int], errors: Mapping, entropies: Mapping, needed: Mapping):
+def tails_picture(freedom: Sequence, errors: Mapping[str, Sequence]):
+    """Lesson 10: the absolute error of some types on Student's t, by its degrees of freedom.
+
+    Returns:
+        (figure, alt text, data), as `figure` takes them.
+    """
+    fig = lines(
+        errors,
+        x=freedom,
+        log="x",
+        colors=TYPES,
+        ticks=freedom[:-1],
+        xlim=(1.1 * freedom[0], 0.96 * freedom[-1]),
+        xlabel="degrees of freedom (heavier tails to the right)",
+        ylabel="absolute error (%)",
+    )
+    ends = ", ".join(f"{name} {row[0]:.1f}% and {row[-1]:.1f}%" for name, row in errors.items())
+    alt = f"Absolute error with {freedom[0]} and with {freedom[-1]} degrees of freedom: {ends}."
+    return fig, alt, errors
+
+
+def blocks_picture(sizes: Sequence[int], fits: Mapping[str, Sequence], peaks: Sequence, assumed):
     """Lesson 10: error and code entropy by block size, and the absmax in standard deviations.
 
     Args:
-        errors, entropies: {type: values by block size}.
-        needed: {"name": values by block size} of the right panel.
+        fits: {type: `four_bits.fit` for each of the sizes}.
+        peaks: mean absmax over the standard deviation, for each of the sizes.
+        assumed: what NF4's outermost level stands for.
+
+    Returns:
+        (figure, alt text, data), as `figure` takes them.
     """
+    errors = {name: [100 * fit.error for fit in row] for name, row in fits.items()}
+    entropies = {name: [fit.entropy for fit in row] for name, row in fits.items()}
+    needed = {"measured": peaks, "NF4 assumes": [assumed] * len(sizes)}
+    colors = TYPES | {"measured": "first", "NF4 assumes": "nf4"}
     common = {"x": sizes, "log": "x", "ticks": sizes[::2], "xlabel": "weights in a block"}
-    return panels(
-        {"series": errors, "title": "squared error (%)", "colors": TYPES, **common},
-        {"series": entropies, "title": "entropy of the codes (bits)", "colors": TYPES, **common},
-        {
-            "series": needed,
-            "title": "absmax / standard deviation",
-            "colors": {"measured": "first", "NF4 assumes": "nf4"},
-            **common,
-        },
+    titles = ["squared error (%)", "entropy of the codes (bits)", "absmax / standard deviation"]
+    fig = panels(
+        *(
+            {"series": series, "title": title, "colors": colors, **common}
+            for series, title in zip((errors, entropies, needed), titles, strict=True)
+        ),
         size=(11.5, 3.4),
     )
+    best = max(range(len(sizes)), key=lambda i: entropies["nf4"][i])
+    usual = sizes.index(64)
+    alt = f"NF4's codes are used most evenly in blocks of {sizes[best]}, "
+    alt += f"{entropies['nf4'][best]:.2f} bits, where the absmax is {peaks[best]:.2f} standard "
+    alt += f"deviations; NF4 assumes {assumed:.2f}. At 64 it is {peaks[usual]:.2f}, and the codes "
+    alt += f"carry {entropies['nf4'][usual]:.2f} bits. The error grows with the block."
+    data = {f"{name}: error (%)": row for name, row in errors.items()}
+    data |= {f"{name}: entropy": row for name, row in entropies.items()} | needed
+    return fig, alt, data
 
 
 def costs_picture(costs: Mapping):
