@@ -16,7 +16,8 @@ def entropy(codes: np.ndarray) -> float:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Uneven use, some codes never used, all used alike, one code alone."""
-    uneven = generator.choice(16, 400, p=generator.dirichlet(np.full(16, 3.0)))
+    uneven = generator.choice(15, 400, p=generator.dirichlet(np.full(15, 3.0)))
+    uneven[0] = 15  # a code that occurs once
     some = generator.choice(generator.choice(16, 9, replace=False), 300)
     alike = generator.permutation(np.repeat(np.arange(16), 25))
     alone = np.full(50, int(generator.integers(16)))
