@@ -8,8 +8,10 @@ import scipy.stats
 import torch
 
 from minipeft.course import four_bits
+from minipeft.course.base import DATA, load_base
 from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import dequantize, quantize
+from scripts import four_bits as script
 
 # torchao 0.18.0 on weights that every machine has exactly, ties among them: MXTensor.to_mx(w,
 # torch.float4_e2m1fn_x2, 32) and NVFP4Tensor.to_nvfp4(w, 16, per_tensor_amax_to_scale(max |w|)).
@@ -90,3 +92,40 @@ def test_published_errors():
     errors = [four_bits.fit(w, "nf4", block).error for block in (32, 64, 128, 4096)]
     assert errors == pytest.approx([0.0076, 0.0085, 0.0091, 0.0122], abs=2e-4)
     assert four_bits.fit(w, "nf4", 64).entropy == pytest.approx(3.88, abs=0.01)
+
+
+def test_noise_has_the_size_that_is_asked_for():
+    w = torch.randn(40, 30)
+    for error in (0.01, 0.5):
+        changed = four_bits.noisy(error, seed=1)(w)
+        assert four_bits.relative_error(w, changed) == pytest.approx(error, rel=1e-4)
+        assert torch.equal(changed, four_bits.noisy(error, seed=1)(w))
+        assert not torch.equal(changed, four_bits.noisy(error, seed=2)(w))
+
+
+def test_only_linear_layers_below_the_head_change():
+    plain, _ = load_base()
+    model, before, after = four_bits.base_with(lambda w: 2 * w)
+    assert torch.equal(after, 2 * before)
+    for (name, was), now in zip(plain.named_parameters(), model.parameters(), strict=True):
+        assert torch.equal(now, 2 * was if name.endswith("_proj.weight") else was), name
+
+
+def test_every_run_of_the_script_is_recorded():
+    runs = json.loads((DATA / four_bits.LOSSES).read_text(encoding="utf-8"))["runs"]
+    assert [(run["name"], run["seed"]) for run in runs] == list(script.changes())
+    assert all(len(run["above_floor"]) == len(four_bits.TEXTS) for run in runs)
+    costs = four_bits.recorded_costs()
+    assert costs["base"].added == (0, 0, 0) and costs["base"].error == 0
+    assert costs["noise 0.01"].error == pytest.approx(0.01, rel=1e-3)
+    least, most = costs["nf4"].added[1:]
+    assert least < costs["nf4"].added[0] < most
+
+
+@pytest.mark.slow
+def test_a_run_made_again_is_the_recorded_one():
+    runs = json.loads((DATA / four_bits.LOSSES).read_text(encoding="utf-8"))["runs"]
+    (recorded,) = [run for run in runs if run["name"] == "mxfp4"]
+    made = script.run("mxfp4", 0, script.changes()["mxfp4", 0], four_bits.TEXTS[:1])
+    assert made["error"] == pytest.approx(recorded["error"], rel=1e-3)
+    assert made["above_floor"][0] == pytest.approx(recorded["above_floor"][0], abs=3e-4)
