@@ -176,12 +176,9 @@ class Cost:
     added: tuple[float, float, float]
 
     def __str__(self) -> str:
-        """A narrow line; losses are in nats above the floor."""
+        """A narrow line: the error, the loss, and what was added to it (least to most)."""
         mean, least, most = (round(each, 4) + 0.0 for each in self.added)  # and no -0
-        return (
-            f"error {self.error:6.2%}, loss {self.loss:.4f}, "
-            f"which is {mean:.4f} more ({least:.4f} to {most:.4f})"
-        )
+        return f"{self.error:6.2%}  {self.loss:.4f}  {mean:.4f} ({least:.4f} to {most:.4f})"
 
 
 def recorded_costs() -> dict[str, Cost]:

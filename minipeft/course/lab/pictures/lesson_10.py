@@ -13,7 +13,7 @@ TYPES |= {"uniform4": "base", "mxfp4": "second", "nvfp4": "adalora", "int4, one 
 LEAST = 0.2  # thousandths of a nat; less is drawn here
 NAMED = {  # of the types in `costs_picture`: where their name stands
     "nf4": ((-8, 2), "right"),
-    "nvfp4": ((8, 6), "left"),
+    "nvfp4": ((0, -12), "center"),
     "e2m1": ((4, -12), "left"),
     "fp4": ((8, -2), "left"),
     "int4": ((-8, 6), "right"),
