@@ -7,8 +7,8 @@ from ...tasks import Sheet
 
 def small_llama(generator: np.random.Generator) -> Sheet:
     """A model that no published one equals; every side is a multiple of 64, as NF4's blocks are."""
-    groups = int(generator.choice([2, 4, 8]))
-    narrow = 64 * int(generator.integers(2, 9))
+    groups = int(generator.choice([4, 8]))
+    narrow = 64 * int(generator.integers(6, 13))
     hidden = groups * narrow
     return {
         "layers": int(generator.integers(9, 61)),
