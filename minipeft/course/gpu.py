@@ -33,7 +33,10 @@ NONE_YET = "Not measured yet: this course ships no results of a GPU. What is abo
 
 def free_bytes() -> int | None:
     """The free memory of the GPU in use; None where there is none."""
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    if not torch.cuda.is_available():
+        return None
+    torch.cuda.empty_cache()  # what an earlier cell has let go
+    return torch.cuda.mem_get_info()[0]
 
 
 def attempt(what: str, needed: int, run: Callable[[], Result]) -> Result | None:
