@@ -7,19 +7,19 @@ READ = ByHand(
     title="4b. Read the experiment",
     points=2,
     rubric=[
-        (0.5, "The error of quantization is nearly noise: its singular values are all similar."),
-        (0.5, "So the first r of them hold only a small part of it, whatever the iterations."),
+        (0.5, "The error of quantization is nearly noise: no few singular values stand out."),
+        (0.5, "So the first r hold a small part where r is small, whatever the iterations."),
         (0.5, "With one iteration Q is plain NF4, so A and B fit anybody's copy of the base."),
         (0.5, "With more, Q is another one: it must be shipped, or the adapter does not fit."),
     ],
     levels=[
         (
             2,
-            "The error W - Q is like random noise, so all of its singular values are about as "
-            "large, and the r that we keep hold only a few per cent of it. More iterations cannot "
-            "change that. After one iteration Q is just quantize(W), which everyone has, so the "
-            "adapter file is enough. After more, Q = quantize(W - BA) is different, and I would "
-            "have to ship it too.",
+            "The error W - Q is like random noise: its singular values fall slowly and none stand "
+            "out, so the first 2 of 64 can't hold much of it. More iterations cannot change that. "
+            "After one iteration Q is just quantize(W), which everyone has, so the adapter file "
+            "is enough. After more, Q = quantize(W - BA) is another one, and I would have to ship "
+            "it too.",
         ),
         (
             1,
@@ -45,8 +45,8 @@ CARD = ByHand(
             2,
             "No. 65 billion weights at 4.127 bits are about 33.5 GB, more than the card has, and "
             "every layer is needed in the forward and again in the backward pass. Paging only "
-            "moves the optimizer's m and v, and checkpointing only shrinks activations. Neither touches "
-            "the weights.",
+            "moves the optimizer's m and v, and checkpointing only shrinks activations. Neither "
+            "touches the weights.",
         ),
         (1, "No, 65B in 4 bit is about 33 GB so it does not fit, paging won't help enough."),
         (0, "Yes, because the weights are paged to the CPU when they are not used."),
