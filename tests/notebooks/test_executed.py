@@ -6,7 +6,16 @@ import pytest
 
 from scripts.normalise import WIDGET_VIEW, in_order, normalised
 from scripts.notebooks import staleness
-from tests.notebooks.reading import LESSONS, ROOT, SOLUTIONS, code_cells, named, read, texts
+from tests.notebooks.reading import (
+    LESSONS,
+    ROOT,
+    SOLUTIONS,
+    code_cells,
+    markdown,
+    named,
+    read,
+    texts,
+)
 
 every_notebook = pytest.mark.parametrize("path", LESSONS + SOLUTIONS, ids=named)
 
@@ -14,9 +23,21 @@ ABSOLUTE_PATH = re.compile(r"(?<![\w:/.<~])/[\w.-]+/[\w.-]+/[\w.-]+|\b[A-Z]:\\\w
 ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
 
 
-def test_the_lessons_are_those_that_the_readme_calls_ready():
-    ready = re.findall(r"\]\((notebooks/[\w.]+)\).*\| ready \|", (ROOT / "README.md").read_text())
-    assert [path.relative_to(ROOT).as_posix() for path in LESSONS] == ready
+def test_the_lessons_are_those_that_the_readme_calls_ready_with_their_minutes():
+    """A student plans an evening by these rows; so they say what the lessons' own titles say."""
+    row = r"\| \d\d \| .*\]\((notebooks/[\w.]+)\).* \| (\d+) \| (?:\[(\d+)\].*)? \| ready \|"
+    ready = re.findall(row, (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [path for path, _, _ in ready] == [p.relative_to(ROOT).as_posix() for p in LESSONS]
+    for path, minutes, of_exercise in ready:
+        assert f"about {minutes} minutes" in read(ROOT / path).cells[0].source
+        exercise = ROOT / path.replace("notebooks", "exercises")
+        assert exercise.exists() == bool(of_exercise)
+        assert not of_exercise or f"About {of_exercise} minutes" in read(exercise).cells[0].source
+
+
+def test_the_map_in_the_first_lesson_leads_to_every_other():
+    linked = re.findall(r"\]\((\d\d_\w+\.ipynb)\) ?\|", markdown(read(LESSONS[0])))
+    assert sorted(linked) == [path.name for path in LESSONS[1:]]
 
 
 @every_notebook
