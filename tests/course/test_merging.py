@@ -25,11 +25,11 @@ from minipeft.course.merging import (
     matrices,
     merges_by_rate,
     random_update,
-    recorded,
     size,
     stored,
     updates_of,
 )
+from minipeft.course.merging_recorded import recorded
 from scripts import merging
 
 TOKENS = torch.randint(2, 1000, (2, 12), generator=torch.Generator().manual_seed(0))
