@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 
 from minipeft.core.disk import atomic_write  # noqa: E402
 from minipeft.course.base import DATA  # noqa: E402
-from minipeft.course.four_bits import (  # noqa: E402
+from minipeft.course.lessons.four_bits import (  # noqa: E402
     LOSSES,
     MICROSCALED,
     TEXTS,

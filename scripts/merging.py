@@ -25,7 +25,7 @@ from minipeft import IA3Config, LoraConfig, get_peft_model, quantize_model  # no
 from minipeft.core.disk import atomic_write  # noqa: E402
 from minipeft.course import train  # noqa: E402
 from minipeft.course.base import DATA, load_base  # noqa: E402
-from minipeft.course.merging import (  # noqa: E402
+from minipeft.course.lessons.merging import (  # noqa: E402
     Bench,
     flat,
     landed,

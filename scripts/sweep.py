@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT))
 from minipeft.core.disk import atomic_write  # noqa: E402
 from minipeft.course import evaluate, tasks, train  # noqa: E402
 from minipeft.course.base import DATA, load_base  # noqa: E402
-from minipeft.course.baselines import baseline  # noqa: E402
 from minipeft.course.batches import floor, make_batches  # noqa: E402
+from minipeft.course.lessons.baselines import baseline  # noqa: E402
 from minipeft.course.world import World  # noqa: E402
 
 TASKS = ("pirate", "instruction")

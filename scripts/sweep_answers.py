@@ -18,9 +18,9 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 
 from minipeft.course import evaluate, tasks, train  # noqa: E402
-from minipeft.course.answers import marker_ids, only_answers  # noqa: E402
 from minipeft.course.base import DATA, load_base  # noqa: E402
 from minipeft.course.batches import count_predictions, floor, make_batches  # noqa: E402
+from minipeft.course.lessons.answers import marker_ids, only_answers  # noqa: E402
 from minipeft.course.world import World  # noqa: E402
 from scripts.sweep import BATCH, STEPS, fill  # noqa: E402
 

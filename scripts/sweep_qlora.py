@@ -27,7 +27,7 @@ from minipeft.core.disk import atomic_write  # noqa: E402
 from minipeft.course import evaluate, train  # noqa: E402
 from minipeft.course.base import DATA, load_base  # noqa: E402
 from minipeft.course.batches import floor, make_batches  # noqa: E402
-from minipeft.course.loftq import start_by_loftq  # noqa: E402
+from minipeft.course.lessons.loftq import start_by_loftq  # noqa: E402
 from minipeft.course.tasks import task  # noqa: E402
 from minipeft.course.world import World  # noqa: E402
 from scripts.sweep import BATCH, RATES, SEEDS, STEPS  # noqa: E402

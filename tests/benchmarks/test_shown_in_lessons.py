@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from benchmarks.record import Row, counted, timed
-from minipeft.course import gpu
+from minipeft.course.lessons import gpu
 
 
 def test_a_record_is_shown_with_its_device(tmp_path, monkeypatch):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from minipeft.course.answers import MARKER, marker_ids, only_answers
 from minipeft.course.base import load_tokenizer
 from minipeft.course.batches import END, IGNORED, Batch, collate, count_predictions, encode
+from minipeft.course.lessons.answers import MARKER, marker_ids, only_answers
 from minipeft.course.tasks import task
 
 

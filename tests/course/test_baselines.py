@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minipeft.course.base import load_base
-from minipeft.course.baselines import BASELINES, METHODS, baseline, untied
+from minipeft.course.lessons.baselines import BASELINES, METHODS, baseline, untied
 
 D, WIDE, KEYS, VOCABULARY, LAYERS = 192, 512, 64, 1024, 4
 BLOCK = 2 * D * D + 2 * KEYS * D + 3 * WIDE * D + 2 * D

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from minipeft import memory_budget
-from minipeft.course.costs import CONVENTIONS, full_tuning, stored
+from minipeft.course.lessons.costs import CONVENTIONS, full_tuning, stored
 
 LLAMA_7B = 6_738_415_616
 IN_FP32 = {"dtype": "float32"}

@@ -4,7 +4,7 @@ import pytest
 from torch import nn
 
 from minipeft.budget import ARCHITECTURES, Architecture, count_parameters
-from minipeft.course.counter import (
+from minipeft.course.lessons.counter import (
     KINDS,
     METHODS,
     OWN_PLACES,

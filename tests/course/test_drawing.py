@@ -8,7 +8,7 @@ import pytest
 
 from minipeft.course import COLORS, lines, panels
 from minipeft.course.lab.pictures import block_picture, detour_picture, frontier
-from minipeft.course.recorded import learning_and_forgetting
+from minipeft.course.lessons.recorded import learning_and_forgetting
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import pytest
 
 from minipeft import get_peft_model
 from minipeft.course.base import load_base
-from minipeft.course.baselines import untied
-from minipeft.course.families import families, family_counts
+from minipeft.course.lessons.baselines import untied
+from minipeft.course.lessons.families import families, family_counts
 
 D, WIDE, KEYS, LAYERS = 192, 512, 64, 4
 MATRICES = [(D, D)] * 2 + [(KEYS, D)] * 2 + [(WIDE, D)] * 2 + [(D, WIDE)]

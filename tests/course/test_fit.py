@@ -1,11 +1,10 @@
-"""Will it fit: the peaks of deep models, drawn from shallow ones, are the ledger's to the byte."""
+"""Will it fit: the parts of a peak add up to the ledger's, to the byte."""
 
 import pytest
 
 from minipeft.budget import memory_budget
-from minipeft.budget.training_setup import TrainingSetup
-from minipeft.course.fit import SETUPS, peak_parts, rows_and_peak
 from minipeft.course.lab.pictures.lesson_11 import PARTS, fit_picture
+from minipeft.course.lessons.fit import SETUPS, peak_parts
 from minipeft.methods.lora import LoraConfig
 
 CONFIG = LoraConfig(r=64, lora_alpha=16, target_modules="all-linear")
@@ -16,13 +15,9 @@ CONFIG = LoraConfig(r=64, lora_alpha=16, target_modules="all-linear")
 def test_as_the_ledger_has_it(name, checkpointing):
     options = {"batch": 2, "length": 96, "checkpointing": checkpointing} | SETUPS[name]
     budget = memory_budget("llama-7b", CONFIG, **options)
-    rows, peak, paged = rows_and_peak("llama-7b", TrainingSetup(**options), 64)
-    in_memory = {row: count for row, count in rows.items() if row != "adapter file"}
-    assert in_memory == budget.in_memory
-    assert (peak, paged) == (budget.peak_bytes, budget.paged_bytes)
     parts = peak_parts("llama-7b", 2, 96, checkpointing)[name]
     assert sum(parts.values()) == budget.needed_bytes
-    assert parts["weights"] == rows["weights"] + rows["quantization constants"]
+    assert parts["weights"] == (budget.rows["weights"] + budget.rows["quantization constants"])
     assert all(size > 0 for size in parts.values())
 
 

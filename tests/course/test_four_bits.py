@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from minipeft.course import four_bits
 from minipeft.course.base import DATA, load_base
+from minipeft.course.lessons import four_bits
 from minipeft.quant.codebooks import code_book
 from minipeft.quant.nf4 import dequantize, quantize
 from scripts import four_bits as script

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from minipeft.budget import Architecture, memory_budget
-from minipeft.course import gpu
+from minipeft.course.lessons import gpu
 from minipeft.methods.lora import LoraConfig
 
 SMALL = Architecture(

@@ -6,7 +6,7 @@ from peft.utils.loftq_utils import _low_rank_decomposition
 
 from minipeft import LoraConfig, dequantize_nf4, get_peft_model, quantize_model, quantize_nf4
 from minipeft.course.base import load_base
-from minipeft.course.loftq import loftq, start_by_loftq
+from minipeft.course.lessons.loftq import loftq, start_by_loftq
 
 
 @pytest.fixture

@@ -8,7 +8,13 @@ from minipeft import LoraConfig, get_peft_model
 from minipeft.budget import ARCHITECTURES, memory_budget
 from minipeft.course.base import load_base
 from minipeft.course.lab.pictures import lesson_05
-from minipeft.course.memory import METHODS, allocations, quick_budget, watch_step, will_it_fit
+from minipeft.course.lessons.memory import (
+    METHODS,
+    allocations,
+    quick_budget,
+    watch_step,
+    will_it_fit,
+)
 
 LORA = LoraConfig(r=8, target_modules="all-linear")
 

@@ -11,7 +11,7 @@ from torch import nn
 import minipeft
 from minipeft.course.base import DATA, load_base
 from minipeft.course.lab.pictures import lesson_12 as pictures
-from minipeft.course.merging import (
+from minipeft.course.lessons.merging import (
     FORMATS,
     Bench,
     attached,
@@ -29,7 +29,7 @@ from minipeft.course.merging import (
     stored,
     updates_of,
 )
-from minipeft.course.merging_recorded import recorded
+from minipeft.course.lessons.merging_recorded import recorded
 from scripts import merging
 
 TOKENS = torch.randint(2, 1000, (2, 12), generator=torch.Generator().manual_seed(0))

@@ -3,7 +3,7 @@
 import pytest
 
 from minipeft.budget.discrepancies import DISCREPANCIES
-from minipeft.course.published_counts import (
+from minipeft.course.lessons.published_counts import (
     Published,
     calculated,
     in_print,

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from minipeft.course import recorded
 from minipeft.course.base import DATA
+from minipeft.course.lessons import recorded
 from scripts import sweep, sweep_answers, sweep_scratch
 
 RECORDED = json.loads((DATA / "learning_and_forgetting.json").read_text(encoding="utf-8"))

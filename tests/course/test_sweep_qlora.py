@@ -7,7 +7,7 @@ import pytest
 
 from minipeft.course.base import DATA
 from minipeft.course.lab.pictures.lesson_11 import sweep_picture
-from minipeft.course.qlora_runs import lora_full_and_qlora
+from minipeft.course.lessons.qlora_recorded import lora_full_and_qlora
 from scripts import sweep, sweep_qlora
 
 RECORDED = json.loads((DATA / "qlora.json").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from ...merging_recorded import Cut
+from ...lessons.merging_recorded import Cut
 from ..drawing import draw_lines, lines, panels
 from ..figure import COLORS, label_lines, plt
 

@@ -7,7 +7,7 @@ among them: it is LoRA beside a base in 4 bits, a recipe of training.
 from minipeft.budget.count import count_parameters
 from minipeft.core.config import PeftConfig
 from minipeft.course.base import load_base
-from minipeft.course.baselines import untied
+from minipeft.course.lessons.baselines import untied
 from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.ia3 import IA3Config
 from minipeft.methods.lora import LoraConfig

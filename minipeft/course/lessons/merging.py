@@ -31,7 +31,7 @@ from minipeft.core.errors import check_choice
 from minipeft.course.base import load_base
 from minipeft.course.batches import floor, make_batches
 from minipeft.course.lab.train import evaluate
-from minipeft.course.merging_recorded import cuts, merges_by_rate
+from minipeft.course.lessons.merging_recorded import cuts, merges_by_rate
 from minipeft.course.tasks import task
 from minipeft.course.world import World
 from minipeft.quant.nf4 import dequantize, quantize

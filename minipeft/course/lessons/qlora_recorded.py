@@ -4,7 +4,7 @@ import json
 import statistics
 
 from minipeft.course.base import DATA
-from minipeft.course.recorded import Tuned, learning_and_forgetting
+from minipeft.course.lessons.recorded import Tuned, learning_and_forgetting
 
 
 def lora_full_and_qlora(task: str) -> dict[str, list[Tuned]]:

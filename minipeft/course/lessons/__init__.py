@@ -1,0 +1,1 @@
+"""What single lessons compute beside their own cells: counts, budgets, what was recorded once."""
