@@ -4,9 +4,12 @@ import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from minipeft.core.errors import nearest
 from minipeft.course.base import DATA
+
+INDENTED = {"initial_indent": "  ", "subsequent_indent": "  ", "break_on_hyphens": False}
 
 
 def recorded(kind: str) -> list[dict]:
@@ -37,10 +40,10 @@ class Merged:
     own: dict[str, float]
 
     def __str__(self) -> str:
-        """Two narrow lines."""
+        """A few narrow lines."""
         told = (f"{name} {m:.2f} ({a:.2f}-{b:.2f})" for name, (a, m, b) in self.losses.items())
         head = f"rate {self.rate:g}: update {self.size:.0%} of W0, {self.erased:.0%} of it erased"
-        return f"{head}\n  " + ", ".join(told)
+        return "\n".join([head, *wrap(", ".join(told), 68, **INDENTED)])
 
 
 def merges_by_rate() -> list[Merged]:
