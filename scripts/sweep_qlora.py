@@ -62,7 +62,7 @@ def sizes(model: nn.Module) -> dict[str, float]:
             moved.append(0.0), updated.append(0.0)
             continue
         A, B = layer.tuner.factors()
-        moved.append(((layer.merged_weight() - w).norm() / w.norm()).item())
+        moved.append(((layer.merged_tensors()[0] - w).norm() / w.norm()).item())
         updated.append(((B @ A).norm() / w.norm()).item())
     return {"size": statistics.mean(moved), "update": statistics.mean(updated)}
 

@@ -45,4 +45,4 @@ def test_a_models_adapter_starts_from_the_error():
     start_by_loftq(model, {path: W0})
     layer = model.get_base_model().get_submodule(path)
     Q, A, B = loftq(W0, 8)
-    torch.testing.assert_close(layer.merged_weight(), Q + B @ A)
+    torch.testing.assert_close(layer.merged_tensors()[0], Q + B @ A)
