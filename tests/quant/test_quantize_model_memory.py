@@ -1,5 +1,7 @@
 """Never two copies: bytes alive at each moment, by the allocator's own ledger."""
 
+import gc
+
 import pytest
 import transformers
 from torch import nn
@@ -26,6 +28,7 @@ def live_bytes(call, before=None):
 
     before: makes an argument for the call, under the same ledger.
     """
+    gc.collect()  # or the cycles that another test left may be released meanwhile
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         arguments = [] if before is None else [before()]
         with record_function("the call"):

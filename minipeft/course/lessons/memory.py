@@ -1,5 +1,6 @@
 """What a training step takes, watched as it happens, and the budgets that lesson 05 draws."""
 
+import gc
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ def allocations(phases: Mapping[str, Callable[[], object]]) -> dict[str, list[in
         {"name": bytes at its begin and after each change}.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler tells of its own start and stop
+    gc.collect()  # or the cycles that earlier code left may be released meanwhile
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         for name, call in phases.items():
             with record_function(name):
