@@ -176,7 +176,10 @@ def test_a_stopped_grader_keeps_what_is_done_leaves_no_sandbox_and_goes_on(tmp_p
     )
     command = ["grade", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--seed", "5"]
     run = [sys.executable, "-c", script, *command, "--jobs", "1", "--task-seconds", "4"]
-    grader = subprocess.Popen(run, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    # A shell's background jobs, such as these tests may be, ignore Ctrl-C, and so would its child.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    grader = subprocess.Popen(run, cwd=ROOT, **quiet, **heard)
     patience = time.monotonic() + 400  # as long as a busy machine takes
     while not running(mark):
         assert time.monotonic() < patience and grader.poll() is None

@@ -43,8 +43,11 @@ def given(number):
 
 def _is_constant(statement):
     """Whether a statement gives a name to something that is written out."""
+    if not isinstance(statement, ast.Assign):
+        return False
+    named = all(isinstance(target, ast.Name | ast.Tuple) for target in statement.targets)
     try:
-        return isinstance(statement, ast.Assign) and bool([ast.literal_eval(statement.value)])
+        return named and bool([ast.literal_eval(statement.value)])
     except ValueError:
         return False
 
