@@ -46,10 +46,10 @@ quick: lint ## Lint and the tests of the numeric core (two minutes on two cores)
 test-portable: test-sse test-avx2 ## Run lessons and numbers once more, rounded as older processors do
 
 test-sse: setup
-	$(SSE) $(RUN) $(PYTEST) $(NUMERIC) notebooks solutions
+	$(SSE) $(RUN) $(PYTEST) $(NUMERIC) notebooks $(wildcard solutions)
 
 test-avx2: setup
-	$(AVX2) $(RUN) $(PYTEST) $(NUMERIC) notebooks solutions
+	$(AVX2) $(RUN) $(PYTEST) $(NUMERIC) notebooks $(wildcard solutions)
 
 setup: $(READY) ## Make .venv with all that lessons and tests need (the others do it for you)
 
