@@ -90,14 +90,18 @@ KINDS = {
 }
 
 
-def test_portable_tests_run_once_for_each_kind_of_processor(checkout):
+@pytest.mark.parametrize("solutions", [{"solutions"}, set()], ids=["clone", "students' copy"])
+def test_portable_tests_run_once_for_each_kind_of_processor(checkout, solutions):
     """The stand-in writes down three variables with each call of pytest."""
+    for folder in solutions:
+        (checkout.folder / folder).mkdir()
     done, calls = checkout.make("test-portable")
     assert done.returncode == 0, done.stderr
     runs = [call for call in calls if call.startswith("-m pytest")]
     assert [run.rpartition(" | ")[2] for run in runs] == list(KINDS.values())
     for run in runs:
-        assert {"tests/core", "notebooks", "solutions"} <= set(run.split())
+        assert {"tests/core", "notebooks"} | solutions <= set(run.split())
+        assert solutions or "solutions" not in run.split()
         assert not {"tests", "tests/setup", "tests/browser", "tests/grading"} & set(run.split())
 
 
