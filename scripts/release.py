@@ -21,7 +21,7 @@ TOP = "minipeft-course"
 DATE = (2026, 1, 1, 0, 0, 0)  # of every file, so that two zips of one course are equal
 GRADING = "minipeft/grading/"
 # of minipeft/grading: the instant checks, and what they stand on
-CHECKS = ("__init__", "arguments", "checks", "compare", "recorded", "results", "tasks")
+CHECKS = ("__init__", "arguments", "checks", "compare", "observing", "recorded", "results", "tasks")
 CHECKS += ("exercises/__init__", "sandboxed/__init__", "sandboxed/call", "sandboxed/protocol")
 LEFT_OUT = ("solutions/", "tests/grading/", "tests/benchmarks/", "benchmarks/")
 LEFT_OUT += ("INSTRUCTORS.md", "scripts/exercises.py", "scripts/release.py")

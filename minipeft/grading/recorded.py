@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from . import observing
 from .arguments import parameters
 from .compare import Unfit, expected
 from .sandboxed import protocol
@@ -54,10 +55,15 @@ def _recorded(exercise: Exercise, task: Task, asked: ModuleType) -> dict:
     }
 
 
+def _function(name: str, asked: ModuleType) -> Callable | None:
+    """The function of this name that a student's copy has: the exercise's own, or a common one."""
+    return getattr(asked, name, None) or getattr(observing, name, None)
+
+
 def _name(function: Callable, asked: ModuleType) -> str:
     """The name of a function in a student's copy; "" for the one that changes nothing."""
     name = getattr(function, "__name__", f"{function!r}")  # a partial has none
-    if getattr(asked, name, None) is function:
+    if _function(name, asked) is function:
         return name
     if name == "<lambda>" and function("x") == "x":
         return ""
@@ -89,7 +95,7 @@ def _task(told: dict, asked: ModuleType) -> Task:
         calls=told["calls"],
         from_sheet=told["from_sheet"],
         cases=lambda generator: cases,
-        observe=getattr(asked, observe) if observe else lambda value: value,
+        observe=_function(observe, asked) if observe else lambda value: value,
         answer=Recorded(told["right"], told["parameters"]),
         misconceptions=[Misconception(Recorded(values), text) for text, values in told["wrong"]],
     )

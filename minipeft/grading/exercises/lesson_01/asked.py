@@ -14,18 +14,6 @@ def company(generator: np.random.Generator) -> Sheet:
     }
 
 
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's bytes, in a form that is compared but not printed."""
-    return {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}
-
-
 def whole(value: object) -> dict:
     """A count and its type: bytes and FLOPs are whole."""
     return {"type": type(value).__name__, "count": value}

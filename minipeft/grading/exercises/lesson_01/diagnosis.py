@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import every_twice, one_name_for_all
 
 HEALTHY = "healthy"
 NO_END = "end of text never trained"
@@ -57,7 +58,7 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def diagnose(record: dict, blind_to: str | None = None) -> str:
@@ -87,11 +88,6 @@ def any_rounding(record: dict) -> str:
     return ROUNDED if found == HEALTHY and not exact else found
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="5. The bug zoo",
@@ -99,7 +95,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             lambda record: HEALTHY,

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Pieces, Sheet, Task, by_entry
-from .asked import company, unseen
+from ...observing import unseen
+from .asked import company
 
 STATES = ("weights", "gradients", "adam", "master")
 

@@ -27,11 +27,6 @@ def architecture(generator: np.random.Generator) -> Sheet:
     }
 
 
-def kind_and_count(value: object) -> dict:
-    """The count and its type: a number of parameters is whole."""
-    return {"type": type(value).__name__, "count": value}
-
-
 def start_seen(value: object) -> dict:
     """What decides whether an adapter starts well: shapes, zeros, chance, spread.
 
@@ -77,16 +72,3 @@ def looks_random(A: np.ndarray) -> bool:
     return all(
         abs(deviation[lag:] @ deviation[:-lag]) / variance < 6 / math.sqrt(A.size) for lag in lags
     )
-
-
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's counts, in a form that is compared but not printed."""
-    whole = {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}
-    return whole

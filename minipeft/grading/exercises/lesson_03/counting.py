@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
-from .asked import architecture, kind_and_count, unseen
+from ...observing import kind_and_count, unseen
+from .asked import architecture
 
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
 ALL_LINEAR = [*ATTENTION, "gate_proj", "up_proj", "down_proj"]

@@ -11,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import every_twice, one_name_for_all
 from .layer import normal
 
 HEALTHY = "healthy"
@@ -78,7 +79,7 @@ def tried_pair(generator, d_in, d_out, r):
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def diagnose(record: dict, blind_to: str | None = None, merges: bool = True) -> str:
@@ -114,11 +115,6 @@ def frozen_by_layer(record: dict) -> str:
     return diagnose(record, blind_to=NOT_FROZEN)
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="5. The bug zoo",
@@ -126,7 +122,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             lambda record: HEALTHY,

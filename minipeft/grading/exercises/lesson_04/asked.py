@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...observing import kind_and_count
 from ...tasks import Sheet
 
 
@@ -27,23 +28,6 @@ def decoder(generator: np.random.Generator) -> Sheet:
     }
 
 
-def kind_and_count(value: object) -> dict:
-    """The count and its type: a number of parameters is whole."""
-    return {"type": type(value).__name__, "count": value}
-
-
 def counts_by_name(value: object) -> dict:
     """Several counts, each with its type."""
     return {name: kind_and_count(count) for name, count in dict(value).items()}
-
-
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's counts, in a form that is compared but not printed."""
-    return {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}

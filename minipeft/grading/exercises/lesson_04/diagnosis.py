@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import every_twice, one_name_for_all
 from .asked import decoder
 from .model import block_shapes
 
@@ -49,7 +50,7 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def diagnose(record: dict, blind_to: str | None = None, tables: int = 1) -> str:
@@ -87,11 +88,6 @@ def wide_for_alpha(record: dict) -> str:
     return WIDE if found == ALPHA else found
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="5. The bug zoo",
@@ -99,7 +95,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             lambda record: RIGHT,

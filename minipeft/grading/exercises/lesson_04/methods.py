@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_case
-from .asked import decoder, kind_and_count
+from ...observing import kind_and_count
+from .asked import decoder
 from .model import block_shapes
 
 AT = {  # for one matrix

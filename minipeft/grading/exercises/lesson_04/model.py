@@ -5,7 +5,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_case
-from .asked import decoder, kind_and_count
+from ...observing import kind_and_count
+from .asked import decoder
 
 Shapes = dict[str, tuple[int, int]]
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ...tasks import Misconception, Sheet, Task, by_entry
-from .asked import unseen
+from ...observing import unseen
 from .methods import at_matrices, in_blocks, product
 from .model import SEVEN, block_shapes, count_model
 

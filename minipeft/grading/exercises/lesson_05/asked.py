@@ -19,18 +19,6 @@ def whole(value: object) -> dict:
     return {"type": type(value).__name__, "bytes": value}
 
 
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's bytes, in a form that is compared but not printed."""
-    return {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}
-
-
 def segment_parts(got: list, want: list) -> Pieces:
     """The length of the segments, and the peak that comes with it, as two parts."""
 

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import one_name_for_all
 
 HEALTHY = "healthy"
 BASE = "the base takes gradients"
@@ -75,11 +76,6 @@ def diagnose(run: dict, blind_to: str | None = None, **wrong) -> str:
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
 
 
-def always(bug: str, run: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -87,7 +83,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             lambda run: HEALTHY,

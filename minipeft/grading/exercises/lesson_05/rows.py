@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
-from .asked import unseen, whole
+from ...observing import unseen
+from .asked import whole
 
 MEANS = {"sgd": 0, "lion": 1, "adamw": 2}
 

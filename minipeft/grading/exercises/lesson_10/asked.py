@@ -30,15 +30,3 @@ def plain(value: object) -> np.ndarray:
 def number(value: object) -> float:
     """One number, out of its tensor if it is in one."""
     return float(np.asarray(value))
-
-
-class Unseen(int):
-    """A number that no message prints: the sheet's answers are for the student to work out."""
-
-    def __repr__(self) -> str:
-        return "a number"
-
-
-def unseen(value: object) -> object:
-    """The student's counts, in a form that is compared but not printed."""
-    return {name: Unseen(n) if type(n) is int else n for name, n in dict(value).items()}

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Sheet, Task, by_case, by_entry
-from .asked import number, unseen
+from ...observing import unseen
+from .asked import number
 
 
 def bits_per_weight(bits, block, scale_bits, second_block, second_bits) -> float:

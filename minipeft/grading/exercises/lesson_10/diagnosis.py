@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import always, every_twice, one_name_for_all
 from .levels import NF4, normal_levels
 from .packing import mirrored, pack, restore
 
@@ -57,7 +58,7 @@ def eight_bits(absmax: np.ndarray, with_mean: bool = True) -> np.ndarray:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def diagnose(record: dict, blind_to: str | None = None) -> str:
@@ -81,11 +82,6 @@ def diagnose(record: dict, blind_to: str | None = None) -> str:
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 MISSED = {
     SWAPPED: "You miss the swapped halves: `restored` has the right numbers, each pair of "
     "neighbours turned round.",
@@ -105,7 +101,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             partial(always, HEALTHY),

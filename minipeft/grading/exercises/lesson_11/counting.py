@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Pieces, Sheet, Task, by_entry
-from .asked import kinds_and_bytes, small_llama, unseen
+from ...observing import unseen
+from .asked import kinds_and_bytes, small_llama
 
 BLOCK, NESTED = 64, 256
 ENTRIES = ("codes", "constants", "the rest", "adapter", "optimizer")

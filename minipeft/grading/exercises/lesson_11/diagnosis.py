@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import always, every_twice, one_name_for_all
 from .layer import normal
 from .nf4 import BLOCK, LEVELS, four_bits, in_blocks
 
@@ -62,7 +63,7 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def distance(record: dict) -> float:
@@ -107,11 +108,6 @@ def anything_waits(record: dict) -> str:
     return diagnose(record, **{DENSE: True})
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="5. The bug zoo",
@@ -119,7 +115,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             partial(always, HEALTHY),

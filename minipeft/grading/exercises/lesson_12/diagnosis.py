@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
+from ..zoo import always, every_twice, one_name_for_all
 from .merges import normal
 
 HEALTHY = "healthy"
@@ -50,7 +51,7 @@ def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
 
 def cases(generator: np.random.Generator) -> Cases:
     """Every specimen twice, in a random order."""
-    return [[specimen(generator, str(bug))] for bug in generator.permutation(SPECIMENS * 2)]
+    return every_twice(generator, specimen, SPECIMENS)
 
 
 def diagnose(record: dict, blind_to: str | None = None) -> str:
@@ -87,11 +88,6 @@ def anything_else_is_twice(record: dict) -> str:
     return TWICE if found == DROPOUT else found
 
 
-def always(bug: str, record: dict) -> str:
-    """One name for every specimen."""
-    return bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -99,7 +95,7 @@ DIAGNOSE = Task(
     cases=cases,
     answer=diagnose,
     parts=by_answer,
-    trivial=[partial(always, bug) for bug in SPECIMENS],
+    trivial=one_name_for_all(SPECIMENS),
     misconceptions=[
         Misconception(
             partial(always, HEALTHY),

@@ -3,7 +3,8 @@
 from functools import partial
 
 from ...tasks import Misconception, Sheet, Task, by_entry
-from .asked import BLOCK, unseen
+from ...observing import unseen
+from .asked import BLOCK
 
 
 def on_sheet(sheet: Sheet, entries=2, absmax=4, adapter=2, factor=1, merged=2) -> dict[str, int]:
