@@ -1,5 +1,6 @@
 """What each of two processes does under DDP and FSDP2; spawned, so a module of its own."""
 
+import os
 import socket
 
 import pytest
@@ -87,8 +88,12 @@ def worker(rank: int, port: int, name: str, folder: str, method: str) -> None:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:
         {"ddp": ddp, "fsdp": fsdp}[name](rank, folder, method)
+        dist.barrier()  # neither leaves while the other still sends
     finally:
         dist.destroy_process_group()
+    # FSDP2's device mesh keeps gloo's threads alive. The interpreter's end would stop one
+    # that drops a tensor, and C++ then aborts (github.com/pytorch/pytorch/pull/179291).
+    os._exit(0)
 
 
 def free_port() -> int:
