@@ -58,9 +58,9 @@ def tokens_picture(image: Tensor, patches: Tensor, digit: int) -> Picture:
 def draw_grid(ax, grid: Grid, numbers: bool = False) -> None:
     """The edges of the patches; pixels that are in none lie outside."""
     end, thin = grid.per_side * grid.patch, 1.2 if grid.per_side < 20 else 0.4
-    for place in range(grid.per_side + 1):
-        for line in (ax.hlines, ax.vlines):
-            line(place * grid.patch, 0, end, color=COLORS["lora"], linewidth=thin)
+    edges = [place * grid.patch for place in range(grid.per_side + 1)]
+    for lines in (ax.hlines, ax.vlines):
+        lines(edges, 0, end, color=COLORS["lora"], linewidth=thin)
     for number in range(grid.patches if numbers else 0):
         row, column = divmod(number, grid.per_side)
         x, y = (column + 0.08) * grid.patch, (row + 0.32) * grid.patch
@@ -130,7 +130,8 @@ def forgotten_picture(points: Mapping[str, Sequence[Adapted]], before: float) ->
         place |= {"ha": "center", "va": "top" if falls else "bottom"}
         ax.annotate(method, (x[-1], y[-1]), color=color, **place)
     ax.axhline(before, color=COLORS["floor"], linestyle=":", zorder=0)
-    ax.set(xlabel="accuracy on the new digits", ylabel="old head on the old digits")
+    title = f"{row[0].count} images of each; down each line the rate grows"
+    ax.set(xlabel="accuracy on the new digits", ylabel="old head on the old digits", title=title)
     ax.margins(x=0.06, y=0.12)
     ends = "; ".join(
         f"{m} from {row[0].new[1]:.2f} new and {row[0].old[1]:.2f} old at rate {row[0].rate:g} to "
