@@ -8,6 +8,7 @@ from minipeft.core.errors import nearest
 from minipeft.course.lessons.recorded import recorded_runs
 
 Ends = tuple[float, float, float]  # (lowest, mean, highest) of three seeds
+HEADER = f"{'method':<12}{'trained':>7}{'rate':>7}  {'new digits':<16}  {'old digits':<16} moved"
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,10 @@ class Adapted:
     size: float
 
     def __str__(self) -> str:
-        """A narrow line: the method, how many numbers it trains, its rate, what came of it."""
-        new, old = (
-            f"{mean:.2f} ({low:.2f}-{high:.2f})" for low, mean, high in (self.new, self.old)
-        )
-        line = f"{self.method:<12}{self.trained:>7,} at {self.rate:<5g} new {new}"
-        return (
-            line if self.method == "from scratch" else f"{line}, old {old}, moved {self.size:.0%}"
-        )
+        """A narrow row below HEADER. From scratch nothing was there to forget or to move."""
+        new, old = (f"{m:.2f} ({low:.2f}-{high:.2f})" for low, m, high in (self.new, self.old))
+        row = f"{self.method:<12}{self.trained:>7,}{self.rate:>7g}  {new}"
+        return row if self.method == "from scratch" else f"{row}  {old}  {self.size:>4.0%}"
 
 
 def adaptations(count: int) -> dict[str, list[Adapted]]:
