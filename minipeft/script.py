@@ -26,7 +26,8 @@ class TaskType(str, Enum):  # noqa: UP042 (print shows it as in peft)
 class Name(str, Enum):  # noqa: UP042 (as above)
     """A string under a name of its own, which an f-string shows as the plain string."""
 
-    __format__ = str.__format__
+    def __format__(self, spec: str) -> str:
+        return format(self.value, spec)  # str.__format__ would ask Enum for the word
 
 
 PeftType = Name("PeftType", {name: name for name in METHODS}, module=__name__)

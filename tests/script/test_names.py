@@ -247,3 +247,14 @@ def test_packed_weights_are_counted_whole(pack):
     dense = sum(p.numel() for p in llama().parameters())
     trained, total = adapted(pack(llama()), **LLAMA).get_nb_trainable_parameters()
     assert total == dense + trained
+
+
+def test_a_method_is_shown_in_messages_by_its_plain_name():
+    """So that an error says IA3, and not PeftType.IA3, which no file and no paper does."""
+    kind = minipeft.PeftType.IA3
+    assert (f"{kind}", f"{kind:>4}") == ("IA3", " IA3")
+    model = adapted()
+    options = {"target_modules": ["first"], "feedforward_modules": []}
+    model.add_adapter("scales", minipeft.IA3Config(**options))
+    with pytest.raises(ValueError, match=r"'scales' \(IA3\) is more than low-rank"):
+        model.eval()(torch.randn(1, *TOKENS.shape[1:], 8), adapter_names=["scales"])
