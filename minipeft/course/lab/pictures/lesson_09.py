@@ -19,6 +19,14 @@ KINDS = {  # method: colour
 }
 STYLES = {"prompt": "-o", "prompt, random": ":o", "p-tuning": "--^"}
 STYLES |= {"prefix": "-s", "prefix, zero": ":s", "prefix, mlp": "--D"}
+NAMED = {  # of the lines by rate: the point at which the name stands, and where beside it
+    "prompt": (0, (-6, 0), "right"),
+    "prompt, random": (0, (0, 8), "center"),
+    "p-tuning": (0, (0, 8), "left"),
+    "prefix": (0, (-6, 0), "right"),
+    "prefix, zero": (1, (0, -14), "center"),
+    "prefix, mlp": (0, (0, 8), "left"),
+}
 
 
 def places_picture(layers: int, n: int, words: Sequence[str]) -> Picture:
@@ -75,6 +83,12 @@ def sweep_picture(
     shorter = {name: _spread([p.n for p in points], points) for name, points in lengths.items()}
     ticks = sorted({p.n for points in lengths.values() for p in points})
     draw_lines(right, shorter, xlabel="virtual tokens n", ticks=ticks, **common)
+    for line in left.get_lines():
+        if (name := line.get_label()) in NAMED:
+            point, offset, side = NAMED[name]
+            where = {"xy": line.get_xydata()[point], "xytext": offset, "color": line.get_color()}
+            left.annotate(name, textcoords="offset points", ha=side, **where)
+            line.set_label("_" + name)
     for ax in (left, right):
         label_lines(ax, gap=0.075)
     best = {name: min(points, key=lambda p: p.learned) for name, points in rates.items()}
@@ -102,17 +116,17 @@ def share_picture(shares: Mapping[str, Tensor], words: Sequence[str]) -> Picture
 
     shares: {title: (layers, heads, length)}, as of `prompts.share_on_virtual`.
     """
-    fig, axes = plt.subplots(len(shares), 1, figsize=(9.4, 1.9 * len(shares) + 1), sharex=True)
-    told, data = [], {}
-    for ax, (title, by_head) in zip(axes, shares.items(), strict=True):
-        share = by_head.mean(1)  # (layers, length)
+    size, told, data = (9.4, 1.9 * len(shares) + 1), [], {}
+    fig, axes = plt.subplots(len(shares), 1, figsize=size, sharex=True, squeeze=False)
+    for ax, (title, by_head) in zip(axes[:, 0], shares.items(), strict=True):
+        share = by_head.mean(1).numpy()  # (layers, length)
         image = ax.imshow(share, cmap="viridis", vmin=0, vmax=1, aspect="auto")
         ax.set_yticks(range(len(share)), [f"layer {i}" for i in range(len(share))])
         ax.set_title(title)
         ax.grid(False)
         data |= {f"{title}, layer {i}": row for i, row in enumerate(share)}
         told.append(f"{title} " + ", ".join(f"{float(row.mean()):.0%}" for row in share))
-    axes[-1].set_xticks(range(len(words)), words, rotation=60, ha="right")
+    axes[-1, 0].set_xticks(range(len(words)), words, rotation=60, ha="right")
     fig.colorbar(image, ax=axes, label="share on virtual tokens", shrink=0.8)
     alt = "Mean share of attention on the virtual tokens, layer 0 first: " + "; ".join(told) + "."
     return fig, alt, data
@@ -124,7 +138,7 @@ def map_picture(weights: Tensor, n: int, words: Sequence[str], title: str) -> Pi
     weights: (length, n + length), rows sum to 1.
     """
     fig, ax = plt.subplots(figsize=(8.2, 4.6))
-    ax.imshow(weights, cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    ax.imshow(weights.numpy(), cmap="viridis", vmin=0, vmax=1, aspect="auto")
     ax.axvline(n - 0.5, color="white", linewidth=2)
     names = [f"virtual {i + 1}" for i in range(n)]
     ax.set_xticks(range(n + len(words)), [*names, *words], rotation=60, ha="right", fontsize=8)
