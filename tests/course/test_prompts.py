@@ -125,6 +125,8 @@ def test_on_the_chef_a_best_rate_is_not_the_end_of_its_sweep():
         rates = [point.rate for point in points]
         assert rates == sorted(rates)
         assert prompts.best(points).rate not in (rates[0], rates[-1]), method
+        assert prompts.best(points).rate == sweep_prompts.BEST["instruction"][method]
+        assert [point.seeds for point in points] == [1, 3, 1]
 
 
 def test_lengths_run_at_one_rate_and_a_spread_holds_its_mean():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from ...lessons.prompts import Prompted
+from ...lessons.prompts import Prompted, best
 from ..drawing import draw_lines
 from ..figure import COLORS, label_lines, plt
 
@@ -91,8 +91,8 @@ def sweep_picture(
             line.set_label("_" + name)
     for ax in (left, right):
         label_lines(ax, gap=0.075)
-    best = {name: min(points, key=lambda p: p.learned) for name, points in rates.items()}
-    told = ", ".join(f"{name} {p.learned:.2f} at rate {p.rate:g}" for name, p in best.items())
+    at_best = {name: best(points) for name, points in rates.items()}
+    told = ", ".join(f"{name} {p.learned:.2f} at rate {p.rate:g}" for name, p in at_best.items())
     other = ", ".join(f"{name} {height:.2f}" for name, height in levels.items())
     by_n = "; ".join(
         f"{name} {points[0].learned:.2f} with {points[0].n}, {points[-1].learned:.2f} "
