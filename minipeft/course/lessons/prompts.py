@@ -110,8 +110,8 @@ class Prompted:
         """A narrow line; losses are above the floors."""
         low, high = self.spread
         return (
-            f"{self.method:<14} rate {self.rate:<5} {self.trained:>7,} trained: "
-            f"task {self.learned:.2f} ({low:.2f}-{high:.2f}), own world {self.forgotten:.2f}"
+            f"{self.method:<14} {self.rate:<4} {self.trained:>7,} trained: "
+            f"{self.learned:.2f} ({low:.2f}-{high:.2f}), own world {self.forgotten:.2f}"
         )
 
 
