@@ -217,15 +217,17 @@ def landed_by_size(
 
 @torch.no_grad()
 def attention_maps(model: nn.Module, input_ids: Tensor) -> list[Tensor]:
-    """Who looks at whom: each layer's attention, (batch, heads, length, length), rows sum to 1.
+    """Who looks at whom: each layer's attention, (batch, heads, queries, keys), rows sum to 1.
 
-    model: a causal decoder of `minipeft.models.llama`, adapted or not.
+    model: a causal decoder of `minipeft.models.llama`, adapted or not. Keys of a prefix stand
+        first and are seen by all; padding is not looked for.
     """
     maps: list[Tensor] = []
 
     def attention(q: Tensor, k: Tensor, v: Tensor, **options: object) -> Tensor:
-        scores = q @ k.mT / math.sqrt(q.shape[-1])  # (batch, heads, length, length)
-        later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1)
+        scores = q @ k.mT / math.sqrt(q.shape[-1])  # (batch, heads, queries, keys)
+        before = k.shape[2] - q.shape[2]  # keys of a prefix, or of a cache
+        later = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1 + before)
         maps.append(scores.masked_fill(later, -math.inf).softmax(-1))
         return maps[-1] @ v
 
