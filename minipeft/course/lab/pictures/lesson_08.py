@@ -188,7 +188,7 @@ MANY = {"full": "full", "last block": "partial", "last 2 blocks": "wrong", "lora
 LABELS = {  # name: at which point of its line (from the best one on), and how far from it
     "ia3": (-1, (8, -8)), "bitfit": (-1, (4, 9)), "norms": (0, (6, 7)), "lora, 2,560": (-1, (8, 4)),
     "random entries": (-1, (-6, -11)), "full": (0, (-2, 9)), "last block": (0, (8, 2)),
-    "last 2 blocks": (0, (-4, 9)), "lora": (-1, (8, 0)), "your run": (0, (9, -9)),
+    "last 2 blocks": (0, (-6, 3)), "lora": (-1, (8, 0)), "your run": (0, (9, -9)),
 }  # fmt: skip
 
 
@@ -210,12 +210,12 @@ def compared_picture(
         styles = {}
         if "ia3" in colors:
             shown["your run"], styles["your run"] = ([mine[0]], [mine[1]]), "D"
-        draw_lines(ax, shown, colors=colors | {"your run": "wrong"}, styles=styles, log="xy",
+        draw_lines(ax, shown, colors=colors | {"your run": "full"}, styles=styles, log="xy",
                    labels=False, title=title, xlabel="chef: loss above its floor")  # fmt: skip
         for name, (xs, ys) in shown.items():
             place, shift = LABELS[name]
             ax.annotate(name, (xs[place], ys[place]), shift, textcoords="offset points",
-                        color=COLORS[{**colors, "your run": "wrong"}[name]],
+                        color=COLORS[{**colors, "your run": "full"}[name]],
                         ha="right" if shift[0] < -4 else "left", va="center")  # fmt: skip
         ax.margins(0.16)
     axes[0].set(ylabel="own world: above its floor")
