@@ -125,7 +125,7 @@ def test_pictures_say_what_they_show():
     _, alt, _ = pictures.arrivals_picture(parts, {"DDP lora": 1e6, "FSDP2 lora": 4e6})
     assert "FSDP2 lora 4.00 MB, 75% of it frozen" in alt
     runs = [r for r in wire.recorded() if r.setting == "DDP lora"]
-    _, alt, data = pictures.growth_picture(runs, {"DDP lora": ([2, 8], [1e6, 2e6])}, runs[0])
+    _, alt, data = pictures.growth_picture(runs, {"DDP lora": [1e6, 2e6]}, runs[0])
     assert "with 8 processes: DDP lora 1.52" in alt and len(data["DDP lora"]) == 4
     arriving = {layout: [1e9, 2e9] for layout in layouts.LAYOUTS}
     _, alt, _ = pictures.layouts_picture([2, 8], arriving, "a model, lora")

@@ -73,15 +73,16 @@ def arrivals_picture(parts: Mapping[str, Mapping[str, float]], counted: Mapping)
 def growth_picture(runs: Sequence[Run], predicted: Mapping[str, Sequence], yours: Run) -> Picture:
     """Lesson 17: what arrives by the number of processes, predicted as lines, recorded as points.
 
-    predicted: {setting: (numbers of processes, bytes)}; yours: the live run of one setting.
+    predicted: {setting: bytes with 2, 3, .. processes}; yours: the live run of one setting.
     """
     fig, ax = plt.subplots(figsize=(7.2, 3.8))
     colors = {s: METHODS[s.split()[1]] for s in predicted}
     styles = {s: "--" if s.startswith("DDP") else "-" for s in predicted}
-    lines = {s: (x, [n / 1e6 for n in y]) for s, (x, y) in predicted.items()}
+    lines = {s: [n / 1e6 for n in found] for s, found in predicted.items()}
     ticks = sorted({run.processes for run in runs})
     settings = {"xlabel": "processes", "ylabel": "MB (10^6 bytes) that arrive"}
-    draw_lines(ax, lines, colors=colors, styles=styles, log="y", ticks=ticks, labels=False)
+    x = range(2, 2 + len(next(iter(lines.values()))))
+    draw_lines(ax, lines, x, colors=colors, styles=styles, log="y", ticks=ticks, labels=False)
     found = {s: [(r.processes, r.arrived / 1e6) for r in runs if r.setting == s] for s in predicted}
     for setting, points in found.items():
         ax.plot(*zip(*points, strict=True), "o", color=COLORS[colors[setting]], label="_points")
