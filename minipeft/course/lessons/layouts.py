@@ -103,9 +103,14 @@ def total(layout: str, sizes: Sizes, processes: int, backend: str = "nccl") -> f
 def predicted(setting: str, processes: int = 2) -> dict[str, float]:
     """What a setting of `minipeft.course.lessons.replica` brings over gloo, by what it is."""
     layout, method = setting.split()
+    return arriving_by_kind(step_of(layout, sizes_of_beginner(method)), processes, "gloo")
+
+
+@cache
+def sizes_of_beginner(method: str) -> Sizes:
+    """The sizes of the model that `replica` trains."""
     model = beginner(method)
-    sizes = sizes_of(model, blocks_of(model))
-    return arriving_by_kind(step_of(layout, sizes), processes, "gloo")
+    return sizes_of(model, blocks_of(model))
 
 
 @cache

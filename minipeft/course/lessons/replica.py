@@ -51,16 +51,16 @@ def train(layout: str, method: str, folder: Path) -> dict:
     """Train for three steps, save, and return what travelled in the last of them."""
     check_choice("layout", layout, ["DDP", "FSDP2"])
     number, processes = dist.get_rank(), dist.get_world_size()
-    model = replica = beginner(method)
+    model = wrapped = beginner(method)
     if layout == "DDP":
-        replica = DistributedDataParallel(model)
+        wrapped = DistributedDataParallel(model)
     else:
         for part in (*blocks_of(model), model):
             fully_shard(part)
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
     for batch in task("instruction", batch_size=8, batches=3, test_batches=1).train:
         with Traffic() as traffic:
-            part_loss(replica, batch, number, processes).backward()
+            part_loss(wrapped, batch, number, processes).backward()
         optimizer.step()
         optimizer.zero_grad()
     if method != "full":  # every process calls it, and one of them writes
