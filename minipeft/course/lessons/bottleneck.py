@@ -172,7 +172,7 @@ class Learned:
         low, high = self.spread
         return (
             f"{self.method:<18} {self.rate:<6g} {self.trained:>7,}: task {self.learned:.2f} "
-            f"({low:.2f}-{high:.2f}), own {self.forgotten:.1f}, adds {self.added:.1f} h"
+            f"({low:.2f}-{high:.2f}), own {self.forgotten:.1f}, adds {self.added:,.1f} h"
         )
 
 
