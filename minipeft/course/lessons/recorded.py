@@ -59,7 +59,7 @@ def learning_and_forgetting(
     found: dict[str, list[Tuned]] = {}
     for method, rate in sorted(points, key=lambda point: point[1]):
         same = [run for run in runs if (run["method"], run["rate"]) == (method, rate)]
-        found.setdefault(method, []).append(_mean_of(same))
+        found.setdefault(method, []).append(mean_of(same))
     return {method: found[method] for method in methods}
 
 
@@ -117,7 +117,8 @@ def _by_rate(runs: list[dict], kind: str) -> dict[str, list[Spread]]:
     return found
 
 
-def _mean_of(runs: list[dict]) -> Tuned:
+def mean_of(runs: list[dict]) -> Tuned:
+    """One method at one rate, from the runs of its seeds."""
     learned = [run["loss"] - run["floor"] for run in runs]
     return Tuned(
         method=runs[0]["method"],
