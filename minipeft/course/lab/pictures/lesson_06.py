@@ -33,11 +33,10 @@ def row_picture(w0: Tensor, added: Tensor, m: float) -> Picture:
     ):
         arrow = {"arrowstyle": "-|>", "color": COLORS[color], "linewidth": 2, "shrinkA": 0}
         ax.annotate("", tip.tolist(), (0, 0), arrowprops=arrow | {"shrinkB": 0})
-        x, y = tip.tolist()
-        beside = {"ha": "right", "va": "top"} if color == "dora" else {"va": "bottom"}
-        ax.text(
-            x + (-0.06 if color == "dora" else 0.03), y + 0.03, name, color=COLORS[color], **beside
-        )
+        if color == "dora":
+            ax.text(*(0.6 * tip - 0.04).tolist(), name, color=COLORS[color], ha="right")
+        else:
+            ax.text(*(tip + 0.03).tolist(), name, color=COLORS[color], va="bottom")
     arrow = {"arrowstyle": "->", "color": COLORS["lora"], "linestyle": "--"}
     ax.annotate("", V.tolist(), w0.tolist(), arrowprops=arrow)
     middle = (w0 + V) / 2
