@@ -1,12 +1,14 @@
 """What a student's copy of the course needs of this exercise: sheets, and how answers are seen."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ...tasks import Sheet
 
 # What peft needs to know of a file of OFT; it fills in the rest itself.
 READ_BY_PEFT = ("peft_type", "oft_block_size", "use_cayley_neumann", "target_modules")
-ON_FILE = ("tensors in the file", "what the file says")
+NAMES, NUMBERS, SAID = "tensors in the file", "numbers in the file", "what the file says"
 
 
 def decoder(generator: np.random.Generator) -> Sheet:
@@ -32,10 +34,20 @@ def moved_seen(value: object) -> dict:
 
 def saved_seen(value: object) -> dict:
     """What a method does, and what its file holds for peft; other fields of a config are free."""
-    config = value["config"]
-    said = {name: config[name] for name in READ_BY_PEFT if name in config}
-    seen = {name: value[name] for name in ("start", "output", "gradients", "merged")}
-    return seen | dict(zip(ON_FILE, (value["tensors"], said), strict=True))
+    config, tensors = value["config"], dict(sorted(value["tensors"].items()))
+    said = [f"{name} = {config[name]}" for name in READ_BY_PEFT if name in config]
+    seen = {name: value[name] for name in ("start", "output", "merged")}
+    return seen | {
+        "gradients": in_a_row(value["gradients"]),
+        NAMES: ", ".join(f"{name} {np.shape(tensor)}" for name, tensor in tensors.items()),
+        NUMBERS: in_a_row(tensors.values()),
+        SAID: ", ".join(said),
+    }
+
+
+def in_a_row(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """All numbers of some arrays, one after the other."""
+    return np.concatenate([np.asarray(array, dtype=np.float64).ravel() for array in arrays])
 
 
 def by_tensor(got: list, want: list) -> dict:
