@@ -100,14 +100,16 @@ def learned_picture(
     for name, points in both.items():  # a rate above the best one loses on both axes
         top = min(points, key=lambda p: p.learned).rate
         down = [(p.learned, p.forgotten) for p in reversed(points) if p.rate <= top]
-        traded[name] = tuple(zip(*down, strict=True))
+        named_left = f"_{name}" if name in runs else name  # the left panel has its label
+        traded[named_left] = tuple(zip(*down, strict=True))
     traded["your run"] = ([mine[0]], [mine[1]])
-    common = {"log": "xy", "colors": LOOK | {"your run": "wrong"}}
+    alike = {f"_{name}": LOOK.get(name, name) for name in runs}
+    common = {"log": "xy", "colors": LOOK | alike | {"your run": "wrong"}}
     fig = panels(
         {"series": by_rate, "xlabel": "learning rate", "ylabel": "chef: loss above its floor",
          "title": f"{len(runs)} kinds of adapters", **common},
         {"series": traded, "xlabel": "chef: loss above its floor", "styles": {"your run": "D"},
-         "ylabel": "own world: above its floor", "title": "up to each method's best rate",
+         "ylabel": "own world: above its floor", "title": "up to each best rate, colours as left",
          **common},
         size=(11.5, 4.2),
     )  # fmt: skip
