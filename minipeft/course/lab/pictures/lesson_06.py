@@ -133,13 +133,17 @@ def dials_picture(
         ylim=(4e-3, 30),
         title=f"magnitude at {magnitude:g}, direction at {direction:g}",
     )
+    names_of = ("new task", "own world")
     names = ["base\n(0, 0)", f"yours\n({magnitude:g}, {direction:g})", "as trained\n(1, 1)"]
     fig.axes[0].set_xticks(list(places), names)
     fig.axes[0].set_xlim(-0.3, len(losses) - 0.7)
     told = ", ".join(f"{name} {a:.2f} and {b:.2f}" for name, (a, b) in losses.items())
     alt = f"With magnitude at {magnitude:g} and direction at {direction:g}, loss above the floor "
     alt += f"on the new task and on the own world: {told}."
-    return fig, alt, {"new task": [a for a, _ in losses.values()], "own world": own}
+    data = {
+        name: [round(pair[i], 2) for pair in losses.values()] for i, name in enumerate(names_of)
+    }
+    return fig, alt, data
 
 
 def ranks_picture(seen: Sequence[Mapping[str, int]], step: int) -> Picture:
