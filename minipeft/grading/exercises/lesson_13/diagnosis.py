@@ -51,10 +51,10 @@ def stories(record: dict) -> dict[str, np.ndarray]:
 
 def specimen(generator: np.random.Generator, bug: str) -> dict[str, object]:
     """The record of one batch with one bug (or none)."""
-    d, n, r, batch = int(generator.integers(5, 9)), 3, 3, 6
-    names = generator.permutation([0, 1, 2, *generator.integers(0, n, batch - n)])
+    d, n, r, batch = int(generator.integers(5, 9)), 4, 3, 6
+    names = generator.permutation([*range(n), *generator.integers(0, n, batch - n)])
     while (names == np.roll(names, 1)).sum() > 2:  # a shift must show
-        names = generator.permutation([0, 1, 2, *generator.integers(0, n, batch - n)])
+        names = generator.permutation([*range(n), *generator.integers(0, n, batch - n)])
     record = {
         "W": on_grid(generator, 2, d, d),
         "A": on_grid(generator, n, 2, r, d),
