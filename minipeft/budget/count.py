@@ -7,11 +7,12 @@ total     = base + trainable, as Hugging Face peft counts: a head that is traine
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from torch import nn
 
-from minipeft.budget.discrepancies import DISCREPANCIES
+from minipeft.budget.discrepancies import DISCREPANCIES, Discrepancy
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit
 from minipeft.shapes.meta_adapter import meta_adapter
@@ -111,11 +112,13 @@ def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> li
         return []  # a model of no known family
     known = [one for one in DISCREPANCIES if type(one.config) is type(config)]
     known = [one for one in known if architecture.like(ARCHITECTURES[one.model])]
-    return [
-        str(one)
-        for one in known
-        if counted(model_for(one.model, one.config), one.config).trainable == count.trainable
-    ]
+    return [str(one) for one in known if arithmetic(one) == count.trainable]
+
+
+@cache
+def arithmetic(one: Discrepancy) -> int:
+    """What is trained where a source prints something else; counted once."""
+    return counted(model_for(one.model, one.config), one.config).trainable
 
 
 def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:

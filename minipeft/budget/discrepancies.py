@@ -11,7 +11,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.methods import METHODS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrepancy:
     """What a source prints for a config on a model; config None is the model's own total."""
 
