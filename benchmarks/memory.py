@@ -5,15 +5,13 @@ That counts everything: what waits for the backward pass, gradients, and the tem
 operations. On a GPU the caching allocator keeps the same figure itself.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile, record_function
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler tells of its own start and stop
+from minipeft.course.lessons.memory import allocations
 
 
 @dataclass(frozen=True)
@@ -41,19 +39,9 @@ def peak(call: Callable[[], object], held: Iterable[Tensor], device: str = "cpu"
         call()
         torch.cuda.synchronize()
         return Peak(lying, torch.cuda.max_memory_allocated() - before)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        call()  # so that what the second call releases was seen coming
-        with record_function("the call"):
-            call()
-    events = watched.profiler.kineto_results.events()
-    begin = next(event.start_ns() for event in events if event.name() == "the call")
-    memory = [event for event in events if event.name() == "[memory]"]
-    now = highest = 0
-    for event in sorted(memory, key=lambda event: event.start_ns()):
-        if event.start_ns() >= begin:
-            now += event.nbytes()  # below zero: a release
-            highest = max(highest, now)
-    return Peak(lying, highest)
+    # twice, so that what the second call releases was seen coming
+    course = allocations({"once": call, "again": call})["again"]
+    return Peak(lying, max(course) - course[0])
 
 
 def held_by(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> Iterator[Tensor]:

@@ -7,16 +7,16 @@ total     = base + trainable, as Hugging Face peft counts: a head that is traine
 
 import re
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from torch import nn
 
-from minipeft.budget.discrepancies import DISCREPANCIES
+from minipeft.budget.discrepancies import DISCREPANCIES, Discrepancy, about
 from minipeft.core.config import PeftConfig, nearest_config
-from minipeft.core.linear import is_4bit
+from minipeft.core.linear import packed_away
 from minipeft.shapes.meta_adapter import meta_adapter
-from minipeft.shapes.naming import architecture_for, model_for
-from minipeft.shapes.published import ARCHITECTURES
+from minipeft.shapes.naming import model_for
 
 
 @dataclass(frozen=True)
@@ -86,12 +86,15 @@ def count_parameters(
     if not isinstance(config, PeftConfig | None):
         raise TypeError(f"config={config!r} is none of minipeft's; {nearest_config(config)}")
     count = counted(model_for(architecture_or_model, config), config)
-    return replace(count, remarks=remarks(architecture_or_model, config, count))
+    claims = [one for one in DISCREPANCIES if type(one.config) is type(config)]
+    claims = about(architecture_or_model, claims)
+    said = [str(one) for one in claims if arithmetic(one) == count.trainable]
+    return replace(count, remarks=said)
 
 
 def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
     """The count of a model of the meta device, without remarks."""
-    base = sum(real_numbers(model).values())
+    base = sum(parameter.numel() for parameter in model.parameters()) + packed_away(model)
     if config is None:
         named = [(n.rpartition(".")[0], p) for n, p in model.named_parameters() if p.requires_grad]
         return ParameterCount(numbers(named), base, added=0)
@@ -103,19 +106,10 @@ def counted(model: nn.Module, config: PeftConfig | None) -> ParameterCount:
     return ParameterCount(numbers(held), base, added=adapter.count()[1])
 
 
-def remarks(wanted: Any, config: PeftConfig | None, count: ParameterCount) -> list[str]:
-    """What sources print for as many numbers, trained by this method on a model of this shape."""
-    try:
-        architecture = architecture_for(wanted, config)
-    except ValueError:
-        return []  # a model of no known family
-    known = [one for one in DISCREPANCIES if type(one.config) is type(config)]
-    known = [one for one in known if architecture.like(ARCHITECTURES[one.model])]
-    return [
-        str(one)
-        for one in known
-        if counted(model_for(one.model, one.config), one.config).trainable == count.trainable
-    ]
+@cache
+def arithmetic(one: Discrepancy) -> int:
+    """What is trained where a source prints something else; counted once."""
+    return counted(model_for(one.model, one.config), one.config).trainable
 
 
 def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
@@ -124,12 +118,3 @@ def numbers(held: list[tuple[str, nn.Parameter]]) -> dict[str, int]:
     for path, parameter in {id(p): (path, p) for path, p in reversed(held)}.values():
         counts[path] = counts.get(path, 0) + parameter.numel()
     return {path: counts[path] for path, _ in held if path in counts}
-
-
-def real_numbers(model: nn.Module) -> dict[int, int]:
-    """How many numbers each of the base's parameters has, by id; a 4-bit weight out times in."""
-    found = {id(parameter): parameter.numel() for parameter in model.parameters()}
-    for module in model.modules():
-        if is_4bit(module):
-            found[id(module.weight)] = module.in_features * module.out_features
-    return found

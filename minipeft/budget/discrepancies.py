@@ -6,12 +6,14 @@ discrepancies.toml holds what was printed and never what is right: that is count
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minipeft.core.config import PeftConfig
 from minipeft.methods import METHODS
+from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Discrepancy:
     """What a source prints for a config on a model; config None is the model's own total."""
 
@@ -43,3 +45,12 @@ DISCREPANCIES = [
     for config, entry in zip(CONFIGS, TABLE["counts"], strict=True)
 ]
 MEMORY_DISCREPANCIES = [MemoryDiscrepancy(**entry) for entry in TABLE["memory"]]
+
+
+def about(wanted: Any, claims: list) -> list:
+    """Those of the claims that concern a model of this shape, whatever its head."""
+    try:
+        architecture = find_architecture(wanted)
+    except ValueError:
+        return []  # a model of no known family
+    return [one for one in claims if architecture.like(ARCHITECTURES[one.model])]

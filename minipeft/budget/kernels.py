@@ -17,10 +17,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+
+from minipeft.shapes.meta_adapter import WithoutNumbers
 
 
-class Kernels(TorchFunctionMode):
+class Kernels(WithoutNumbers):
     """Within the block attention and dropout keep what they keep on the device that is meant.
 
     gpu: a GPU, else a CPU. eager: attention step by step, with a table of queries times keys.
@@ -37,8 +38,6 @@ class Kernels(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is Tensor.__contains__ and args[0].is_meta:
             return False
-        if function in KNOWN and len(args) == 1 and not kwargs and args[0].is_meta:
-            return torch.tensor(KNOWN[function], device="cpu")
         if function is F.dropout and self.gpu:
             return gpu_dropout(*args, **kwargs)
         if function is F.scaled_dot_product_attention:
@@ -46,11 +45,7 @@ class Kernels(TorchFunctionMode):
                 return eager_attention(self.gpu, *args, **kwargs)
             if self.gpu or not kwargs.get("dropout_p", (*args, 0, 0)[4]):
                 return fused_attention(self.gpu, *args, **kwargs)
-        return function(*args, **kwargs)
-
-
-# transformers asks whether a mask is all ones, or a value infinite: here nothing is padded.
-KNOWN = {torch.all: True, Tensor.all: True, torch.any: False, Tensor.any: False}
+        return super().__torch_function__(function, types, args, kwargs)
 
 
 @contextmanager

@@ -7,14 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from minipeft.budget.saved_tensors import Run, estimated, run
-from minipeft.budget.states import file_bytes, optimizer_bytes
 from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit, is_linear, shape_of
+from minipeft.interop.files import file_bytes
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
 from minipeft.shapes.meta_adapter import beside_base, meta_adapter, meta_copy
-from minipeft.shapes.naming import architecture_for, named_for
+from minipeft.shapes.meta_model import MetaModel
+from minipeft.shapes.naming import model_for
 from minipeft.shapes.published import config_of, find_architecture
 
 Row = tuple[str, int, str]  # its name, its bytes, and what is counted
@@ -28,6 +29,8 @@ class Ledger:
 
     def __init__(self, wanted: Any, config: PeftConfig | None, setup: TrainingSetup) -> None:
         real = isinstance(wanted, nn.Module)
+        if real:
+            config_of(wanted)
         setup = setup.on({} if real else find_architecture(wanted).fields)
         if setup.training and setup.quantization and config is None:
             raise ValueError(
@@ -35,7 +38,7 @@ class Ledger:
                 f"trained; give a config ({nearest_config(None)}), or choose training=False"
             )
         self.setup = setup
-        self.model, self.why = model_to_run(wanted, config)
+        self.model = model_for(wanted, config, run=True)
         self.head = getattr(self.model, "get_output_embeddings", lambda: None)()
         self.gpu = not (real and next(wanted.parameters()).device.type == "cpu")
         self.model.to(DTYPES.get(setup.dtype or (None if real else "bfloat16")))
@@ -74,16 +77,17 @@ class Ledger:
 
     def measured(self) -> Run:
         """The forward pass; a closed formula where the model can't be run on the meta device."""
-        if not self.why:
+        why = "transformers, which would build it, isn't installed"
+        if not isinstance(self.model, MetaModel):
             try:
                 return run(self.model, self.setup, self.gpu)
             except Exception as error:  # code of transformers that looks at numbers
                 if type(self.model).__module__.startswith("minipeft."):
                     raise
-                self.why = f"{type(self.model).__name__} can't be run without numbers: {error}"
+                why = f"{type(self.model).__name__} can't be run without numbers: {error}"
         answers = self.setup.batch * self.setup.answer_length
         logits = 0 if self.head is None else answers * shape_of(self.head)[0]
-        return estimated(self.model.config, self.setup, self.dtype.itemsize, logits, self.why)
+        return estimated(self.model.config, self.setup, self.dtype.itemsize, logits, why)
 
     def rows(self) -> Iterator[Row]:
         """All rows, in order; those that this setup doesn't have are 0."""
@@ -115,8 +119,8 @@ class Ledger:
         gradients = sum(t.numel() * (width or t.itemsize) for t in tensors)
         note = "as wide as what is trained" if width is None else f"{width} bytes each"
         yield "gradients", gradients, note
-        states = optimizer_bytes(setup.optimizer, tensors, setup.state_width)
-        yield "optimizer", states, f"{setup.optimizer}, means in {setup.state_dtype}"
+        note = f"{setup.optimizer}, means in {setup.state_dtype}"
+        yield "optimizer", setup.state_bytes(tensors), note
         narrow = [t for t in tensors if t.itemsize == 2] if setup.master_copy else []
         yield "master copy", 4 * sum(t.numel() for t in narrow), "4 bytes each, if asked for"
 
@@ -183,17 +187,6 @@ class Ledger:
             },
         }
         return {moment: fixed | there for moment, there in changing.items()}
-
-
-def model_to_run(wanted: Any, config: PeftConfig | None) -> tuple[nn.Module, str]:
-    """The model on the meta device, and why that can't be run, or ""."""
-    if isinstance(wanted, nn.Module):
-        config_of(wanted)
-        return named_for(meta_copy(wanted), config), ""
-    architecture = architecture_for(wanted, config)
-    model = architecture.runnable()
-    why = "" if model is not None else "transformers, which would build it, isn't installed"
-    return named_for(model or architecture.build(), config, architecture.model_type), why
 
 
 def quantize_meta(model: nn.Module, setup: TrainingSetup) -> None:

@@ -13,13 +13,11 @@ Activation Recomputation in Large Transformer Models", section 4 (activations); 
 from dataclasses import dataclass
 from typing import Any
 
-from minipeft.budget.discrepancies import MEMORY_DISCREPANCIES
+from minipeft.budget.discrepancies import MEMORY_DISCREPANCIES, about
 from minipeft.budget.fits import Fit, both, find_changes, parse_size
 from minipeft.budget.ledger import Ledger
-from minipeft.budget.states import paged_bytes
 from minipeft.budget.training_setup import TrainingSetup
 from minipeft.core.config import PeftConfig
-from minipeft.shapes.published import ARCHITECTURES, find_architecture
 
 ON_DISK, TOTAL, PEAK = "adapter file", "total in memory", "peak of one moment"
 
@@ -64,13 +62,9 @@ class MemoryBudget:
     @property
     def remarks(self) -> list[str]:
         """Where others print another figure, and why."""
-        try:
-            model = find_architecture(self.model)
-        except ValueError:
-            return []  # of no known family
         asked = self.config is None, self.setup.quantization
         known = [one for one in MEMORY_DISCREPANCIES if (one.full, one.quantization) == asked]
-        return [one.text for one in known if ARCHITECTURES[one.model].like(model)]
+        return [one.text for one in about(self.model, known)]
 
     def to_dict(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -139,7 +133,7 @@ def budget_of(ledger: Ledger, wanted: Any, config: PeftConfig | None) -> MemoryB
         rows,
         {name: note for name, _, note in listed},
         ledger.moments(rows),
-        paged_bytes(ledger.trained, setup.state_width) if "paged" in setup.optimizer else 0,
+        setup.paged_bytes(ledger.trained),
         wanted,
         config,
         setup,

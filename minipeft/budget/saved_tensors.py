@@ -1,18 +1,24 @@
 """Activations: the tensors that autograd saves while the adapted model runs on the meta device.
 
 The model runs as it is, so each method's own code says what its backward pass needs. Storages are
-counted once, however many views of one are saved; parameters and buffers are there anyway.
+counted once, however many views of one are saved; parameters and buffers are there anyway. Of equal
+layers in a row the first three run: each further one saves as many bytes as the third.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from minipeft.budget.kernels import Kernels, without_autocast
 from minipeft.budget.training_setup import TrainingSetup
+from minipeft.core.modules import alike, tensor_kind
 
 Storages = dict[int, torch.UntypedStorage]
 
@@ -38,45 +44,89 @@ class Run:
 
 
 @dataclass
+class Layer:
+    """A layer that ran: what it was given and of which kind that is, its inputs, what it saved.
+
+    times: how many layers it stands for, with the equal ones after it.
+    """
+
+    given: list[Any]
+    kind: list[Any]
+    inputs: Storages
+    saved: Storages = field(default_factory=dict)
+    output: Any = None
+    times: int = 1
+
+
+@dataclass
 class SavedTensors:
     """Collects the storages that autograd saves, and for each layer its own.
 
-    own: the storages of parameters and buffers. layers: what each layer saves, and its inputs.
+    own: the storages of parameters and buffers. kept: what is saved outside of layers.
     """
 
     own: Storages
     kept: Storages = field(default_factory=dict)
-    layers: list[tuple[Storages, Storages]] = field(default_factory=list)
-    current: Storages | None = None
+    layers: list[Layer] = field(default_factory=list)
     rows: int = 0
+
+    def __post_init__(self) -> None:
+        self.current = self.kept
+
+    def hooks(self) -> torch.autograd.graph.saved_tensors_hooks:
+        """A block within which what is saved is collected."""
+        return torch.autograd.graph.saved_tensors_hooks(self.pack, lambda tensor: tensor)
 
     def pack(self, tensor: Tensor) -> Tensor:
         """The hook of torch.autograd.graph.saved_tensors_hooks."""
         storage = tensor.untyped_storage()
         if storage._cdata not in self.own:
-            (self.kept if self.current is None else self.current)[storage._cdata] = storage
+            self.current[storage._cdata] = storage
         return tensor
 
-    def enter(self, layer: nn.Module, args: tuple, options: dict) -> None:
-        """A layer begins: checkpointing would keep its floating-point inputs alone."""
-        x = args or (options.get("hidden_states"),)
-        given = [t for t in x if isinstance(t, Tensor) and t.is_floating_point()]
-        self.rows = max([self.rows, *(t.shape[:-1].numel() for t in given[:1])])
-        self.current = {}
-        self.layers.append((self.current, storages(given)))
+    def watch(self, layers: list[nn.Module]) -> None:
+        """From now on run these layers by `through`; equal ones in a row have one number."""
+        changes = [not alike(one, other) for one, other in pairwise(layers)]
+        for layer, number in zip(layers, accumulate([0, *changes]), strict=False):
+            layer.forward = partial(self.through, number, layer.forward)
 
-    def leave(self, *_: Any) -> None:
-        """A layer ends."""
-        self.current = None
+    def through(self, number: int, forward: Callable, *args: Any, **options: Any) -> Any:
+        """What a layer gives back; after two equal ones that were given alike, the same again.
+
+        Of these two the first saved what all share, such as a mask, and so the second did not.
+        """
+        given = tree_leaves((args, options))
+        made = tree_leaves([one.output for one in self.layers[-1:]])
+        passed_on = {id(x) for x in made if isinstance(x, Tensor)}
+        kinds = [tensor_kind(x) if id(x) in passed_on else id(x) for x in given]
+        kind = [number, len(self.kept), *kinds]
+        if [one.kind for one in self.layers[-2:]] == [kind, kind]:
+            self.layers[-1].times += 1
+            return self.layers[-1].output
+        x = args or (options.get("hidden_states"),)
+        x = [t for t in x if isinstance(t, Tensor) and t.is_floating_point()]
+        self.rows = max([self.rows, *(t.shape[:-1].numel() for t in x[:1])])
+        self.layers.append(layer := Layer(given, kind, storages(x)))
+        self.current = layer.saved
+        layer.output = forward(*args, **options)
+        self.current = self.kept
+        if not torch.is_grad_enabled():
+            caches = [one for one in given if hasattr(one, "get_seq_length")]
+            layer.saved |= storages(tensors_in(caches))
+        return layer.output
 
     def bytes(self) -> tuple[int, int, int]:
         """(kept, inputs, layer) as in Run."""
-        everything, inputs, layer = dict(self.kept), dict(self.kept), 0
-        for saved, given in self.layers:
-            everything |= saved
-            inputs |= given
-            layer = max(layer, total({k: s for k, s in saved.items() if k not in given}))
-        return total(everything), total(inputs), layer
+        kept = inputs = most = 0
+        saved: Storages = {}
+        given: Storages = {}
+        for one in self.layers:
+            kept += one.times * total(one.saved, but=saved)
+            inputs += one.times * total(one.inputs, but=given)
+            most = max(most, total(one.saved, but=one.inputs))
+            saved |= one.saved
+            given |= one.inputs
+        return kept + total(self.kept, but=saved), inputs + total(self.kept, but=given), most
 
 
 def storages(tensors: Any) -> Storages:
@@ -85,9 +135,9 @@ def storages(tensors: Any) -> Storages:
     return {storage._cdata: storage for storage in found}
 
 
-def total(found: Storages) -> int:
-    """Bytes."""
-    return sum(storage.nbytes() for storage in found.values())
+def total(found: Storages, but: Storages) -> int:
+    """Bytes of those that aren't in `but`."""
+    return sum(storage.nbytes() for key, storage in found.items() if key not in but)
 
 
 def layers_of(model: nn.Module) -> list[nn.Module]:
@@ -98,47 +148,31 @@ def layers_of(model: nn.Module) -> list[nn.Module]:
 
 
 def run(model: nn.Module, setup: TrainingSetup, gpu: bool) -> Run:
-    """One forward pass of a model on the meta device, and its loss."""
-    inputs, kernels = inputs_for(model, setup), Kernels(gpu, setup.attention == "eager")
-    if not setup.training:
-        return generated(model.eval(), inputs, kernels)
+    """One forward pass on the meta device: with its loss, or of a text and the cache it leaves."""
+    inputs, training = inputs_for(model, setup), setup.training
     getattr(model, "gradient_checkpointing_disable", lambda: None)()  # `inputs` says what it keeps
-    if hasattr(model.config, "use_cache") and not hasattr(model, "prompt_encoder"):
-        model.config.use_cache = False  # an unread cache would copy keys and values
+    if hasattr(model.config, "use_cache") and not (training and hasattr(model, "prompt_encoder")):
+        model.config.use_cache = not training  # an unread cache would copy keys and values
+    if not training and hasattr(model, "new_cache"):
+        inputs["past_key_values"] = model.new_cache()
     saved = SavedTensors(storages([*model.parameters(), *model.buffers()]))
-    hooks = []
-    for layer in layers_of(model.train()):
-        hooks.append(layer.register_forward_pre_hook(saved.enter, with_kwargs=True))
-        hooks.append(layer.register_forward_hook(saved.leave))
-    try:
-        packing = torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda tensor: tensor)
-        with without_autocast(), kernels, packing:
-            output = model(**inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    saved.watch(layers_of(model.train(training)))
+    kernels = Kernels(gpu, setup.attention == "eager")
+    with torch.set_grad_enabled(training), without_autocast(), kernels, saved.hooks():
+        logits = logits_of(model, model(**inputs))
+    kept, inputs, layer = saved.bytes()
+    if not training:
+        size = sum(one.nbytes for one in logits)
+        return Run(cache=kept, by_loss=size, logits=size)
     by_loss, size = SavedTensors(saved.own), 0
-    with torch.autograd.graph.saved_tensors_hooks(by_loss.pack, lambda tensor: tensor):
-        for logits in logits_of(model, output):
+    with by_loss.hooks():
+        for one in logits:
             # transformers' losses compute in 32 bits
-            answers = logits.float() if hasattr(type(model), "loss_function") else logits
+            answers = one.float() if hasattr(type(model), "loss_function") else one
             answers = answers.flatten(0, -2)
             F.cross_entropy(answers, torch.zeros(len(answers), dtype=torch.int64, device="meta"))
-            size += answers.numel() * answers.itemsize
-    return Run(*saved.bytes(), total(by_loss.kept), size, saved.rows)
-
-
-def generated(model: nn.Module, inputs: dict[str, Tensor], kernels: Kernels) -> Run:
-    """The logits of a text and the cache that it leaves."""
-    if hasattr(model.config, "use_cache"):
-        model.config.use_cache = True
-    cache = model.new_cache() if hasattr(model, "new_cache") else None
-    with torch.no_grad(), without_autocast(), kernels:
-        output = model(**inputs, **({} if cache is None else {"past_key_values": cache}))
-    logits = logits_of(model, output)
-    size = sum(one.numel() * one.itemsize for one in logits)
-    made = getattr(output, "past_key_values", None) if cache is None else cache
-    return Run(by_loss=size, logits=size, cache=total(storages(tensors_in(made))))
+            size += answers.nbytes
+    return Run(kept, inputs, layer, by_loss.bytes()[0], size, saved.rows)
 
 
 def logits_of(model: nn.Module, output: Any) -> list[Tensor]:

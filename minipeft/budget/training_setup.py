@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from minipeft.core.errors import check_choice, check_list, check_whole
 
@@ -11,6 +12,13 @@ DTYPES = {name: getattr(torch, name) for name in ("float64", "float32", "bfloat1
 # Name -> how many running means each trained number has. AdamW's are m and v; Lion has one.
 OPTIMIZERS = dict.fromkeys(("adamw", "adamw_fused", "adamw_8bit", "paged_adamw"), 2)
 OPTIMIZERS |= {"lion": 1, "sgd": 0, "sgd_momentum": 1}
+SMALLEST_8BIT = 4096  # bitsandbytes keeps the states of smaller tensors in 32 bits
+STATE_BLOCK = 256  # 8-bit states to an absmax
+SMALLEST_PAGED = 100_000  # ... and never pages the states of smaller ones
+CHOICES = {name: [True, False] for name in ("checkpointing", "prepared", "master_copy", "training")}
+CHOICES |= {name: [None, *DTYPES] for name in ("dtype", "adapter_dtype", "gradient_dtype")}
+CHOICES |= {"state_dtype": list(DTYPES), "optimizer": list(OPTIMIZERS)}
+CHOICES |= {"quantization": [None, "nf4", "nf4_double"], "attention": ["sdpa", "flash", "eager"]}
 
 
 @dataclass(frozen=True)
@@ -55,14 +63,8 @@ class TrainingSetup:
         for name in ("batch", "length", "target_length"):
             if name != "target_length" or self.target_length is not None:
                 check_whole(name, getattr(self, name), 1)
-        for name in ("checkpointing", "prepared", "master_copy", "training"):
-            check_choice(name, getattr(self, name), [True, False])
-        for name in ("dtype", "adapter_dtype", "gradient_dtype"):
-            check_choice(name, getattr(self, name), [None, *DTYPES])
-        check_choice("state_dtype", self.state_dtype, list(DTYPES))
-        check_choice("optimizer", self.optimizer, list(OPTIMIZERS))
-        check_choice("quantization", self.quantization, [None, "nf4", "nf4_double"])
-        check_choice("attention", self.attention, ["sdpa", "flash", "eager"])
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
         check_list("skip", self.skip, str)
 
     def on(self, config_json: dict[str, Any]) -> Self:
@@ -91,3 +93,23 @@ class TrainingSetup:
     def state_width(self) -> int:
         """Bytes of each of the optimizer's running means."""
         return DTYPES[self.state_dtype].itemsize
+
+    def state_bytes(self, tensors: list[Tensor]) -> int:
+        """The optimizer's states on these tensors.
+
+        torch's AdamW also counts the steps of each tensor, in 4 bytes; bitsandbytes' 8-bit states
+        have two tables of 256 levels for all.
+        """
+        means, sizes = OPTIMIZERS[self.optimizer], [tensor.numel() for tensor in tensors]
+        if self.optimizer != "adamw_8bit":
+            steps = 4 * len(sizes) if "adamw" in self.optimizer else 0
+            return means * self.state_width * sum(sizes) + steps
+        large = [size for size in sizes if size >= SMALLEST_8BIT]
+        scales = 4 * sum(-(size // -STATE_BLOCK) for size in large)
+        tables = 4 * 256 if large else 0
+        return means * (sum(large) + scales + 4 * (sum(sizes) - sum(large)) + tables)
+
+    def paged_bytes(self, tensors: list[Tensor]) -> int:
+        """That part of the states which may leave the GPU."""
+        large = [tensor.numel() for tensor in tensors if tensor.numel() >= SMALLEST_PAGED]
+        return 2 * self.state_width * sum(large) if "paged" in self.optimizer else 0

@@ -3,12 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 # What torch.compile, FSDP and checkpoint_wrapper put into the name of a module that they wrap.
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+# Where a layer keeps its place in the stack.
+PLACES = ("layer_idx", "layer_id", "layer_number")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -45,6 +49,36 @@ def is_norm(module: nn.Module) -> bool:
     """
     vectors = all(parameter.dim() == 1 for parameter in module.parameters())
     return vectors and not list(module.children()) and "norm" in type(module).__name__.lower()
+
+
+def tensor_kind(tensor: Tensor) -> tuple:
+    """What decides how many bytes an operation on a tensor takes and saves."""
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.requires_grad
+
+
+def alike(one: Any, other: Any, met: frozenset[tuple[int, int]] = frozenset()) -> bool:
+    """Whether two layers are equal but for the values of their tensors and their places.
+
+    Settings count as well, such as one layer's sliding window. Attributes of a class that this
+    doesn't know must be equal by ==. met: the pairs that are being compared.
+    """
+    pair = id(one), id(other)
+    if one is other or pair in met:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return tensor_kind(one) == tensor_kind(other)
+    if isinstance(one, nn.Module) or is_dataclass(one):
+        one, other = vars(one), vars(other)
+    if isinstance(one, list | tuple):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if not isinstance(one, dict):
+        return one == other
+    names = one.keys() - PLACES
+    return one.keys() == other.keys() and all(
+        alike(one[name], other[name], met | {pair}) for name in names
+    )
 
 
 @contextmanager

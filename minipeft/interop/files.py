@@ -6,7 +6,10 @@ Each tensor is called `base_model.model.<path in the base>.<name in the tuner>`,
 the folder itself, any other in a subfolder of its name.
 """
 
+import json
+import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -18,6 +21,8 @@ from minipeft.core.config import CONFIG, PeftConfig, read_config
 from minipeft.core.disk import atomic_write_all
 
 WEIGHTS = "adapter_model.safetensors"
+SHORT = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "bool": "BOOL"}
+SHORT |= {"int64": "I64", "int32": "I32", "uint8": "U8"}  # safetensors' words for torch's
 # With bias="all" peft also writes what its wrapper holds around a module of modules_to_save: the
 # bias before training, and the trained one a second time. Nothing reads them. A base's own module
 # of such a name has no second key without it.
@@ -86,3 +91,18 @@ def read_tensors(folder: str | Path) -> dict[str, Tensor]:
         for key, tensor in tensors.items()
         if not any(wrapper in key and key.replace(wrapper, ".") in tensors for wrapper in UNREAD)
     }
+
+
+def file_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """The size of a safetensors file with these tensors: a header and the data.
+
+    Widest dtype first, then by name, as the library writes them; the header is padded to 8 bytes.
+    """
+    header, end = {"__metadata__": {"format": "pt"}}, 0
+    for name in sorted(tensors, key=lambda name: (-tensors[name].itemsize, name)):
+        tensor = tensors[name]
+        start, end = end, end + tensor.numel() * tensor.itemsize
+        about = {"dtype": SHORT[str(tensor.dtype)[6:]], "shape": list(tensor.shape)}
+        header[name] = about | {"data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + 8 * math.ceil(len(text) / 8) + end

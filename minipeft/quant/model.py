@@ -154,9 +154,9 @@ def kept_dense(modules: dict[str, nn.Module], skip: Sequence[str] | None) -> lis
         kept += [path for path in modules if matches(path, heads) or modules[path] is head]
     for place, module in modules.items():
         for option in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict"):
-            wanted = list(getattr(module, option, None) or [])
-            inside = (path for path in modules if is_below(path, [place]) or not place)
-            kept += [path for path in inside if matches(path, wanted)]
+            if wanted := list(getattr(module, option, None) or []):
+                inside = (path for path in modules if is_below(path, [place]) or not place)
+                kept += [path for path in inside if matches(path, wanted)]
     return kept
 
 

@@ -113,25 +113,19 @@ class Architecture:
         """Its modules under the names they have in transformers, on the meta device."""
         return self.build()
 
-    def build(self) -> nn.Module:
-        """Such a model, for the caller to change."""
-        return self.shape.build()
+    def build(self, run: bool = False) -> nn.Module:
+        """Such a model, for the caller to change.
 
-    def runnable(self) -> nn.Module | None:
-        """A model on the meta device that can be run: our own, or that of transformers.
-
-        None for a family of which there are shapes alone, where transformers isn't installed.
+        run: one that can be run, our own or transformers'; where that isn't installed, a MetaModel.
         """
         task, model, config = OWN.get(self.model_type, (None, None, None))
-        if task == self.head and self.given["num_labels"]:
+        if run and task == self.head and self.given["num_labels"]:
             sizes = vars(self.shape) | {"attention_bias": getattr(self.shape, "qkv_bias", False)}
             known = [field.name for field in fields(config) if sizes.get(field.name) is not None]
             with torch.device("meta"), WithoutInitialization():
                 return model(config(**{name: sizes[name] for name in known}))
-        if isinstance(self.shape, HuggingFace):
-            return self.build()
-        if installed() is None:
-            return None
+        if not run or isinstance(self.shape, HuggingFace) or installed() is None:
+            return self.shape.build()
         sizes = {k: v for k, v in self.shape.config_fields().items() if v is not None}
         labels = self.given["num_labels"]
         return HuggingFace(self.model_type, self.head, labels, self.fields | sizes).build()

@@ -54,17 +54,13 @@ def read_sizes(
 
     Raises ValueError for a size that is missing, or is no size.
     """
-    missing = [
-        own_names.get(name, name)
-        for name, default in sizes.items()
-        if default is REQUIRED and given.get(name) is None
-    ]
+    stated = {name: value for name, value in given.items() if value is not None}
+    found = {name: stated.get(name, default) for name, default in sizes.items()}
+    missing = [own_names.get(name, name) for name in found if found[name] is REQUIRED]
     if missing:
         raise ValueError(f"the model's config lacks {', '.join(missing)}")
-    found = {}
-    for name, default in sizes.items():
-        found[name] = default if given.get(name) is None else given[name]
-        check_size(name, found[name], default)
+    for name, value in found.items():
+        check_size(name, value, sizes[name])
     return found
 
 

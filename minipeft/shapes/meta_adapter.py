@@ -15,16 +15,19 @@ from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig
 from minipeft.core.modules import WithoutInitialization
 
+# What is asked of numbers that aren't there: no mask hides anything, and nothing is infinite.
+KNOWN = {torch.all: True, Tensor.all: True, torch.any: False, Tensor.any: False}
 
-class Construction(WithoutInitialization):
-    """Within it, an adapter is built without numbers: masks keep everything."""
+
+class WithoutNumbers(WithoutInitialization):
+    """Within it, adapters are built and models run on the meta device, as KNOWN says."""
 
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Run one of torch's functions."""
-        if function is Tensor.all and args[0].is_meta:
-            return True
+        if function in KNOWN and len(args) == 1 and not kwargs and args[0].is_meta:
+            return torch.tensor(KNOWN[function], device="cpu")
         return super().__torch_function__(function, types, args, kwargs)
 
 
@@ -65,7 +68,7 @@ def bare_adapter(model: nn.Module, config: PeftConfig, new: bool) -> Adapter:
     try:
         if two_stacks:
             shape.is_encoder_decoder = False
-        with torch.device("meta"), Construction():
+        with torch.device("meta"), WithoutNumbers():
             return Adapter(model, config, new)
     finally:
         if two_stacks:

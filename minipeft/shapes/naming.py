@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear, shape_of
+from minipeft.core.modules import modules_by_name
 from minipeft.core.patterns import matches
 from minipeft.core.replacements import places
 from minipeft.core.target_checks import endings
@@ -108,16 +109,16 @@ def architecture_for(wanted: Any, config: PeftConfig | None) -> Architecture:
     return architecture.but(head=task)
 
 
-def model_for(wanted: Any, config: PeftConfig | None) -> nn.Module:
+def model_for(wanted: Any, config: PeftConfig | None, run: bool = False) -> nn.Module:
     """The model on the meta device, under the names that `config` uses.
 
-    wanted: a model, of which this is a copy, or what find_architecture takes.
+    wanted: a model, of which this is a copy, or what find_architecture takes. run: as in `build`.
     Raises ValueError for a name that is in neither set, and where the two are mixed.
     """
     if isinstance(wanted, nn.Module):
         return named_for(meta_copy(wanted), config)
     architecture = architecture_for(wanted, config)
-    return named_for(architecture.build(), config, architecture.model_type)
+    return named_for(architecture.build(run), config, architecture.model_type)
 
 
 def named_for(model: nn.Module, config: PeftConfig | None, model_type: str = "") -> nn.Module:
@@ -125,11 +126,13 @@ def named_for(model: nn.Module, config: PeftConfig | None, model_type: str = "")
     unknown, model_type = strange(model, config), model_type or type(model).__name__
     if not unknown:
         return model
-    known = endings(modules_of(model), config)
-    for option, name in strange(with_canonical_names(model), config):
-        hint = nearest(name, known | endings(modules_of(model), config))
+    known = endings(modules_by_name(model, remove_duplicate=False), config)
+    unmatched = strange(with_canonical_names(model), config)
+    modules = modules_by_name(model, remove_duplicate=False)
+    for option, name in unmatched:
+        hint = nearest(name, known | endings(modules, config))
         raise ValueError(f"{option}={name!r} matches no module of {model_type!r}; {hint}")
-    for path, module in modules_of(model).items():
+    for path, module in modules.items():
         if isinstance(module, Fused) and matches(path, config.target_modules):
             raise ValueError(
                 f"{path.rpartition('.')[2]!r} is a name of {model_type!r} itself, and "
@@ -138,14 +141,9 @@ def named_for(model: nn.Module, config: PeftConfig | None, model_type: str = "")
     return model
 
 
-def modules_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by all of their names."""
-    return dict(model.named_modules(remove_duplicate=False))
-
-
 def strange(model: nn.Module, config: PeftConfig | None) -> list[tuple[str, str]]:
     """The names in a config that match nothing in the model, each with its option."""
     if not isinstance(config, LayerConfig):
         return []
-    found = list(unmatched_names(modules_of(model), config))
+    found = list(unmatched_names(modules_by_name(model, remove_duplicate=False), config))
     return [pair for pair in found if str(pair[1]).lower() != "all-linear"]

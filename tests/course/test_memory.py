@@ -5,13 +5,11 @@ import torch
 
 from benchmarks.memory import held_by, peak
 from minipeft import LoraConfig, get_peft_model
-from minipeft.budget import ARCHITECTURES, memory_budget
+from minipeft.budget import memory_budget
 from minipeft.course.base import load_base
 from minipeft.course.lab.pictures import lesson_05
 from minipeft.course.lessons.memory import (
-    METHODS,
     allocations,
-    quick_budget,
     watch_step,
     will_it_fit,
 )
@@ -89,29 +87,6 @@ def test_what_makes_the_widgets_first_setting_fit():
     assert will_it_fit(*asked).peak_bytes > card
     fits = {name: will_it_fit(*setting).peak_bytes <= card for name, setting in changes.items()}
     assert fits == {"4 bits": False, "batch 1": True, "checkpointing": True}
-
-
-SHALLOW = ARCHITECTURES["llama-7b"].but(num_hidden_layers=5)
-
-
-@pytest.mark.parametrize("checkpointing", [False, True])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_few_layers_tell_of_all(method, checkpointing):
-    config, options = METHODS[method]
-    options = {**options, "batch": 3, "length": 200, "checkpointing": checkpointing}
-    whole, quick = (make(SHALLOW, config, **options) for make in (memory_budget, quick_budget))
-    assert quick.rows == {row: n for row, n in whole.rows.items() if row != "adapter file"}
-    assert quick.moments == whole.moments
-    assert quick.peak_bytes == whole.peak_bytes
-
-
-def test_a_few_layers_tell_of_pages_and_of_a_cache():
-    options = {"optimizer": "paged_adamw", "batch": 2, "length": 64}
-    whole, quick = (make(SHALLOW, None, **options) for make in (memory_budget, quick_budget))
-    assert quick.needed_bytes == whole.needed_bytes < whole.peak_bytes
-    options = {"training": False, "length": 64}
-    whole, quick = (make(SHALLOW, None, **options) for make in (memory_budget, quick_budget))
-    assert quick.rows["key/value cache"] == whole.rows["key/value cache"] > 0
 
 
 def test_the_pictures_say_what_they_show():

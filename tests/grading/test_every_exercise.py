@@ -6,12 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from minipeft.grading.compare import expected, judge
+from minipeft.grading.compare import judge
 from minipeft.grading.exercises import NUMBERS, exercise
 from minipeft.grading.sandboxed import protocol
 from minipeft.grading.sandboxed.call import call
 
 from .handing_in import ROOT, grade_id
+from .worked_out import worked_out
 
 SEEDS = range(5)
 EXERCISES = [exercise(number) for number in NUMBERS]
@@ -46,14 +47,14 @@ def test_the_reference_is_right_and_says_why(asked, task):
 def test_a_wrong_answer_is_caught_by_its_own_name(asked, task, wrong, monkeypatch):
     own = np.random.default_rng
     for seed in SEEDS:
-        cases = task.inputs(seed, asked.sheet_for(f"student {seed}"))
+        known, cases = worked_out(asked.number, task.name, seed, f"student {seed}")
         with monkeypatch.context() as patch:  # a student's draws are not those of the reference
             patch.setattr(np.random, "default_rng", lambda seed: own(seed + 99))
             answers = returned(task, wrong.answer, cases)
-        verdict = judge(task, cases, answers)
+        verdict = judge(known, cases, answers)
         assert not verdict.right
         assert verdict.message == wrong.message
-        answers = expected(task, wrong.answer, cases)
+        answers = known.misconceptions[task.misconceptions.index(wrong)].answer.values
         assert not all(isinstance(answer, protocol.Raised) for answer in answers), (
             "it must run somewhere"
         )

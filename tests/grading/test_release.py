@@ -1,6 +1,7 @@
 """`make release`: the students' zip holds no answer, works alone, and is the same each time."""
 
 import ast
+import functools
 import importlib
 import json
 import os
@@ -63,6 +64,7 @@ def test_an_exercise_is_its_notebook_what_is_asked_and_numbers(course, number):
     assert (course / "exercises" / f"{exercise(number).notebook}.ipynb").is_file()
 
 
+@functools.cache
 def functions(path):
     """Every function that is defined in a file, in its source without comments."""
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))

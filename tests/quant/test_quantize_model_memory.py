@@ -1,13 +1,11 @@
 """Never two copies: bytes alive at each moment, by the allocator's own ledger."""
 
-import gc
-
 import pytest
 import transformers
 from torch import nn
-from torch.profiler import ProfilerActivity, profile, record_function
 
 import minipeft
+from minipeft.course.lessons.memory import allocations
 from minipeft.models.llama import Llama, LlamaConfig, load_pretrained
 
 SIZE = 64
@@ -23,26 +21,21 @@ CONFIG = {
 }
 
 
-def live_bytes(call, before=None):
+def live_bytes(call, before=lambda: None):
     """What `call` gives back, and the bytes alive during it: at its start, its most, its end.
 
-    before: makes an argument for the call, under the same ledger.
+    before: makes the argument for the call, under the same ledger.
     """
-    gc.collect()  # or the cycles that another test left may be released meanwhile
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        arguments = [] if before is None else [before()]
-        with record_function("the call"):
-            result = call(*arguments)
-    events = watched.profiler.kineto_results.events()
-    begin = next(event.start_ns() for event in events if event.name() == "the call")
-    now, history = 0, []
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        if event.name() == "[memory]":
-            now += event.nbytes()  # below zero: a release
-            history.append((event.start_ns() >= begin, now))
-    start = [now for inside, now in history if not inside] or [0]
-    during = [now for inside, now in history if inside]
-    return result, start[-1], max(during), during[-1]
+    there = {}
+
+    def make():
+        there["given"] = before()
+
+    def work():
+        there["result"] = call(there.pop("given"))
+
+    during = allocations({"before": make, "the call": work})["the call"]
+    return there["result"], during[0], max(during), during[-1]
 
 
 def stored(model: nn.Module) -> int:
@@ -73,9 +66,9 @@ def folder(tmp_path):
 
 def test_a_checkpoint_never_lies_in_memory_whole(folder):
     shard = max(file.stat().st_size for file in folder.iterdir())  # mapped while a tensor is read
-    model, _, most, end = live_bytes(lambda: minipeft.quantize_model(folder, progress=False))
+    model, _, most, end = live_bytes(lambda _: minipeft.quantize_model(folder, progress=False))
     assert end == stored(model) < 0.16 * stored(dense_llama())
     assert most <= end + shard + WORK
-    model, _, most, end = live_bytes(lambda: load_pretrained(folder))
+    model, _, most, end = live_bytes(lambda _: load_pretrained(folder))
     assert end == stored(model) == stored(dense_llama())
     assert most <= end + shard + LAYER  # dense, too, one tensor is read at a time

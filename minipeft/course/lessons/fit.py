@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from minipeft.course.lessons.memory import quick_budget
+from minipeft.budget import memory_budget
 from minipeft.methods.lora import LoraConfig
 
 QLORA = {"quantization": "nf4_double", "optimizer": "paged_adamw"}
@@ -27,7 +27,7 @@ def peak_parts(
     config = LoraConfig(r=r, lora_alpha=16, target_modules="all-linear")
     for name, setup in SETUPS.items():
         options = {"batch": batch, "length": length, "checkpointing": checkpointing} | setup
-        budget = quick_budget(model, config, **options)
+        budget = memory_budget(model, config, **options)
         rows = budget.rows
         weights = rows["weights"] + rows["quantization constants"]
         states = rows["adapter"] + rows["optimizer"] - budget.paged_bytes

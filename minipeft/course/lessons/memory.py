@@ -11,11 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from minipeft.budget import ARCHITECTURES, Architecture, MemoryBudget, memory_budget
-from minipeft.core.config import PeftConfig
+from minipeft.budget import MemoryBudget, memory_budget
 from minipeft.methods.lora import LoraConfig
 
-FILE = "adapter file"
 LORA = LoraConfig(r=16, target_modules="all-linear")
 METHODS = {  # name -> (config, options of memory_budget)
     "full, 32 bits": (None, {"dtype": "float32"}),
@@ -86,39 +84,12 @@ def watch_step(model: nn.Module, tokens: Tensor) -> dict[str, list[int]]:
     return allocations(phases)
 
 
-def quick_budget(
-    model: str | Architecture, config: PeftConfig | None, **options: object
-) -> MemoryBudget:
-    """`memory_budget` of a Llama-style decoder from its first layers: fast enough for a slider.
-
-    All layers but the first are alike (its input may take no gradient), so each row grows by the
-    same bytes with each layer. The adapter's file is left out: its header names every layer.
-    """
-    architecture = ARCHITECTURES[model] if isinstance(model, str) else model
-    layers = architecture.fields["num_hidden_layers"]
-    two, three = (
-        memory_budget(architecture.but(num_hidden_layers=n), config, **options) for n in (2, 3)
-    )
-
-    def grown(first: dict[str, int], second: dict[str, int]) -> dict[str, int]:
-        return {
-            row: n + (layers - 2) * (second[row] - n) for row, n in first.items() if row != FILE
-        }
-
-    rows = grown(two.rows, three.rows)
-    moments = {name: grown(there, three.moments[name]) for name, there in two.moments.items()}
-    backward = moments["in the backward pass"]  # where gradients take the place of activations
-    backward["gradients"] = max(0, rows["gradients"] - rows["activations"])
-    paged = two.paged_bytes + (layers - 2) * (three.paged_bytes - two.paged_bytes)
-    return MemoryBudget(rows, two.notes, moments, paged, architecture, config, two.setup)
-
-
 @cache
 def will_it_fit(
     model: str, method: str, batch: int, length: int, checkpointing: bool
 ) -> MemoryBudget:
     """The budget of a published model under one training setup; `method` is one of METHODS."""
     config, options = METHODS[method]
-    return quick_budget(
+    return memory_budget(
         model, config, batch=batch, length=length, checkpointing=checkpointing, **options
     )
