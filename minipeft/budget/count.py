@@ -15,7 +15,7 @@ from torch import nn
 from minipeft.budget.discrepancies import DISCREPANCIES, Discrepancy, about
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import packed_away
-from minipeft.shapes.meta_adapter import meta_adapter
+from minipeft.core.meta_adapter import meta_adapter
 from minipeft.shapes.naming import model_for
 
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from minipeft.shapes.meta_adapter import WithoutNumbers
+from minipeft.core.meta_adapter import WithoutNumbers
 
 
 class Kernels(WithoutNumbers):

@@ -11,9 +11,9 @@ from minipeft.budget.training_setup import DTYPES, TrainingSetup
 from minipeft.core.adapter import Adapter
 from minipeft.core.config import PeftConfig, nearest_config
 from minipeft.core.linear import is_4bit, is_linear, shape_of
+from minipeft.core.meta_adapter import beside_base, meta_adapter, meta_copy
 from minipeft.interop.files import file_bytes
 from minipeft.quant.model import layers_to_quantize, packed, prepare_model_for_kbit_training
-from minipeft.shapes.meta_adapter import beside_base, meta_adapter, meta_copy
 from minipeft.shapes.meta_model import MetaModel
 from minipeft.shapes.naming import model_for
 from minipeft.shapes.published import config_of, find_architecture

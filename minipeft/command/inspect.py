@@ -27,6 +27,7 @@ from minipeft.core.config import NOTES_OF_PEFT, LayerConfig, PeftConfig
 from minipeft.core.disk import read_json
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear
+from minipeft.core.meta_adapter import meta_adapter
 from minipeft.core.patterns import matches
 from minipeft.core.target_checks import without_unmatched_names
 from minipeft.core.targets import HEADS, unmatched_names
@@ -35,7 +36,6 @@ from minipeft.interop.loading import load_tensors
 from minipeft.methods import METHODS
 from minipeft.methods.lora import LoraConfig
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.meta_adapter import meta_adapter
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 LFS = b"version https://git-lfs"  # how a Git LFS pointer begins

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from minipeft.core.config import LayerConfig, PeftConfig
 from minipeft.core.errors import nearest
 from minipeft.core.linear import is_linear, shape_of
+from minipeft.core.meta_adapter import meta_copy
 from minipeft.core.modules import modules_by_name
 from minipeft.core.patterns import matches
 from minipeft.core.replacements import places
 from minipeft.core.target_checks import endings
 from minipeft.core.targets import unmatched_names
 from minipeft.shapes.architectures import Architecture
-from minipeft.shapes.meta_adapter import meta_copy
 from minipeft.shapes.meta_model import linear
 from minipeft.shapes.published import find_architecture
 

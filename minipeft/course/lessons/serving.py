@@ -23,10 +23,10 @@ from minipeft import inspect_adapter
 from minipeft.budget import Architecture
 from minipeft.command.inspect import Inspection
 from minipeft.core.errors import check_choice
+from minipeft.core.meta_adapter import meta_adapter
 from minipeft.course.base import DATA
 from minipeft.methods import METHODS
 from minipeft.several.mixed import BASE
-from minipeft.shapes.meta_adapter import meta_adapter
 
 WAYS = ("one by one", "by adapter", "mixed")
 RANKS_OF_VLLM = 16  # max_lora_rank where nothing else is said
