@@ -10,7 +10,7 @@ from tests.notebooks.reading import LESSONS, code_cells, named, read, texts
 every_lesson = pytest.mark.parametrize("path", LESSONS, ids=named)
 
 DRAWING = re.compile(r"\b(ax|axes|fig|plt)\b[.\[]|\bsubplots\(")
-REAL_LIBRARIES = {"peft", "transformers", "bitsandbytes"}
+REAL_LIBRARIES = {"adapters", "bitsandbytes", "peft", "transformers"}
 MOST_DRAWING = 0.06  # of all lines; the rest belongs into minipeft.course.lab
 
 
