@@ -82,8 +82,8 @@ GRADIENT = Task(
         ),
     ],
     why="theta = theta0 + P z is linear in z, so the chain rule puts P transposed before the "
-    "gradient in theta. All weights' gradients are needed first: few trained numbers save no "
-    "backward pass.",
+    "gradient in theta. In a network the gradients of all weights are worked out first: training "
+    "few numbers in this way makes no backward pass cheaper.",
 )
 
 
