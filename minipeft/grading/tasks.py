@@ -87,9 +87,9 @@ def by_case(*names: str) -> Split:
 
 
 def by_entry(got: list, want: list) -> Pieces:
-    """Parts by the entries of the one dictionary that is asked for."""
-    mine = got[0] if isinstance(got[0], dict) else {}
-    return {key: ([mine.get(key)], [right]) for key, right in want[0].items()}
+    """Parts by the entries of the dictionary that is asked for, each over all cases."""
+    mine = [one if isinstance(one, dict) else {} for one in got]
+    return {key: ([m.get(key) for m in mine], [right[key] for right in want]) for key in want[0]}
 
 
 def by_answer(got: list, want: list) -> Pieces:

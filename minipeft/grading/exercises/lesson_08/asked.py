@@ -20,10 +20,9 @@ def model_sheet(generator: np.random.Generator) -> Sheet:
     }
 
 
-def pair_seen(value: object) -> dict:
-    """A merged weight and its bias, by name: in this order."""
-    weight, bias = value
-    return {"weight": weight, "bias": bias}
+def pairs_seen(value: object) -> list[dict]:
+    """The merged weight and its bias that each call returned, by name: in this order."""
+    return [{"weight": weight, "bias": bias} for weight, bias in value]
 
 
 def kept_seen(value: object) -> dict:

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_case
-from .asked import pair_seen
+from .asked import pairs_seen
 
 OUT, IN = "scaled at the outputs", "scaled at the inputs"
 SHAPES = [(5, 5, False), (4, 6, False), (5, 5, True), (4, 6, True)]  # (out, in, at the input)
@@ -131,7 +131,7 @@ MERGE = Task(
     points=2,
     cases=layers,
     answer=merge,
-    observe=lambda value: [pair_seen(pair) for pair in value],
+    observe=pairs_seen,
     calls=2,
     parts=by_case(OUT, OUT, IN, IN),
     misconceptions=[
