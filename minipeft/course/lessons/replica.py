@@ -1,7 +1,7 @@
 """One of several processes that train one model together, as torchrun starts them."""
 
-import gc
 import json
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -75,9 +75,12 @@ def main(folder: str, *settings: str) -> None:
     found = {setting: train(*setting.split(), Path(folder)) for setting in settings}
     if dist.get_rank() == 0:
         Path(folder, "found.json").write_text(json.dumps(found), encoding="utf-8")
-    gc.collect()  # nothing that holds the group may outlive it
+    dist.barrier()  # no process leaves while another still sends
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    # FSDP2's device mesh keeps gloo's threads alive. The interpreter's end would stop one
+    # that drops a tensor, and C++ then aborts (github.com/pytorch/pytorch/pull/179291).
+    os._exit(0)
