@@ -43,6 +43,11 @@ def strips(images: np.ndarray, p: int) -> np.ndarray:
     return images.reshape(batch, (side // p) ** 2, channels * p * p)
 
 
+def always_raise(images: np.ndarray, p: int) -> np.ndarray:
+    """An answer that is none."""
+    raise ValueError
+
+
 CUT = Task(
     name="cut",
     title="1a. Cut an image",
@@ -50,6 +55,7 @@ CUT = Task(
     cases=cut_cases,
     answer=cut,
     parts=by_case(*FITS, ODD),
+    trivial=[always_raise],
     misconceptions=[
         Misconception(
             strips,
