@@ -16,7 +16,8 @@ from minipeft.course.base import load_base
 from minipeft.course.lab.pictures import lesson_13 as pictures
 from minipeft.course.lessons import run_log, serving, shelf
 from minipeft.course.lessons.merging import Bench, attached
-from minipeft.course.lessons.weighing_recorded import ADAPTERS, WAYS, weighed_by_pair, weighed_runs
+from minipeft.course.lessons.recorded import recorded_runs
+from minipeft.course.lessons.weighing_recorded import ADAPTERS, WAYS, weighed_by_pair
 from minipeft.course.tasks import task
 from scripts import weighing
 
@@ -284,17 +285,17 @@ def test_bad_logs(two, tmp_path):
 
 
 def test_the_recorded_runs_are_those_of_the_script():
-    found = {(tuple(run["pair"]), run["seed"], run["rate"]) for run in weighed_runs()}
+    found = {(tuple(run["pair"]), run["seed"], run["rate"]) for run in recorded_runs("weighing")}
     wanted = {(p, s, r) for p in weighing.PAIRS for s in weighing.SEEDS for r in weighing.RATES}
     assert found == wanted
-    for run in weighed_runs():
+    for run in recorded_runs("weighing"):
         assert run["losses"].keys() == set(WAYS)
         assert run["losses"]["sum"] != run["losses"]["svd"]
 
 
 def test_a_run_has_the_shape_of_the_recorded_ones():
     (made,) = weighing.recorded_runs(0, 1e-3, pairs=weighing.PAIRS[:1], steps=1)
-    first = weighed_runs()[0]
+    first = recorded_runs("weighing")[0]
     assert made.keys() == first.keys() and made["losses"].keys() == first["losses"].keys()
     assert 0 < made["size"][0] < first["size"][0]
 
@@ -303,7 +304,11 @@ def test_points_are_the_means_of_the_better_rate():
     for points in weighed_by_pair():
         assert [point.way for point in points] == list(WAYS)
         for point in points:
-            runs = [r for r in weighed_runs() if tuple(map(ADAPTERS.get, r["pair"])) == point.pair]
+            runs = [
+                r
+                for r in recorded_runs("weighing")
+                if tuple(map(ADAPTERS.get, r["pair"])) == point.pair
+            ]
             by_rate = {
                 rate: [r["losses"][point.way] for r in runs if r["rate"] == rate]
                 for rate in weighing.RATES

@@ -1,11 +1,10 @@
 """Recorded sums of two adapters, beside one that was trained on both; of `scripts/weighing.py`."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from minipeft.course.base import DATA
+from minipeft.course.lessons.recorded import recorded_runs
 
 WAYS = ("trained on both", "sum", "mean", "svd", "linear", "first alone", "second alone")
 ADAPTERS = {"instruction": "chef", "operation": "larger", "facts": "people"}  # as in the lesson
@@ -38,14 +37,9 @@ class Weighed:
         return f"{self.way:<15} rate {self.rate:<6g} {told}"
 
 
-def weighed_runs() -> list[dict]:
-    """The single runs, as the script wrote them."""
-    return json.loads((DATA / "weighing.json").read_text(encoding="utf-8"))["runs"]
-
-
 def weighed_by_pair() -> list[list[Weighed]]:
     """For each pair of tasks, each of WAYS at its better learning rate."""
-    runs = weighed_runs()
+    runs = recorded_runs("weighing")
     pairs = dict.fromkeys(tuple(run["pair"]) for run in runs)
     return [[_best(way, [r for r in runs if tuple(r["pair"]) == p]) for way in WAYS] for p in pairs]
 

@@ -1,6 +1,6 @@
 """What every bug zoo needs: its cases, and the answers that name one bug for all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -20,6 +20,12 @@ def every_twice(
 def always(bug: str, record: object) -> str:
     """One name for every specimen."""
     return bug
+
+
+def misnamed(diagnose: Callable[[dict], str], names: Mapping[str, str], record: dict) -> str:
+    """The right diagnosis, but for the bugs that get another's name: {found: called}."""
+    found = diagnose(record)
+    return names.get(found, found)
 
 
 def one_name_for_all(bugs: Sequence[str]) -> list[Callable[[object], str]]:

@@ -11,7 +11,7 @@ from statistics import NormalDist
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import every_twice, one_name_for_all
+from ..zoo import every_twice, misnamed, one_name_for_all
 from .layer import normal
 
 HEALTHY = "healthy"
@@ -99,12 +99,6 @@ def diagnose(record: dict, blind_to: str | None = None, merges: bool = True) -> 
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
 
 
-def scale_unknown(record: dict) -> str:
-    """Takes W0 + B A for the right merge, and any other for a double one."""
-    found = diagnose(record)
-    return {HEALTHY: TWICE, NO_SCALE: HEALTHY}.get(found, found)
-
-
 def any_zero(record: dict) -> str:
     """Takes one zero matrix for the bug of two."""
     return diagnose(record) if record["start_B"].any() else BOTH_ZERO
@@ -134,7 +128,7 @@ DIAGNOSE = Task(
             "embedding or a norm that trains is part of the base too.",
         ),
         Misconception(
-            scale_unknown,
+            partial(misnamed, diagnose, {HEALTHY: TWICE, NO_SCALE: HEALTHY}),
             "You take W0 + B A for the right merge. Right is W0 + (alpha / r) B A, and twice that "
             "update is the double merge.",
         ),

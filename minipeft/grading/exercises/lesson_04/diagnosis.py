@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import every_twice, one_name_for_all
+from ..zoo import every_twice, misnamed, one_name_for_all
 from .asked import decoder
 from .model import block_shapes
 
@@ -70,22 +70,10 @@ def diagnose(record: dict, blind_to: str | None = None, tables: int = 1) -> str:
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), RIGHT)
 
 
-def trained_alone(record: dict) -> str:
-    """Never looks at the count of all."""
-    found = diagnose(record)
-    return RIGHT if found in (TIED, PACKED) else found
-
-
 def all_alone(record: dict) -> str:
     """Never looks at the trained count."""
     found = diagnose(record)
     return found if found in (TIED, PACKED) else RIGHT
-
-
-def wide_for_alpha(record: dict) -> str:
-    """Takes every trained count that is too large for GQA's mistake."""
-    found = diagnose(record)
-    return WIDE if found == ALPHA else found
 
 
 DIAGNOSE = Task(
@@ -102,7 +90,7 @@ DIAGNOSE = Task(
             "You call every count right. Work out both counts from the shapes and compare.",
         ),
         Misconception(
-            trained_alone,
+            partial(misnamed, diagnose, {TIED: RIGHT, PACKED: RIGHT}),
             "You never look at `all`. What is left of it without `trained` must be the base.",
         ),
         Misconception(
@@ -116,7 +104,7 @@ DIAGNOSE = Task(
             "tensor.",
         ),
         Misconception(
-            wide_for_alpha,
+            partial(misnamed, diagnose, {ALPHA: WIDE}),
             "You take a counted alpha for wide keys and values. alpha adds exactly one number for "
             "each adapted matrix.",
         ),

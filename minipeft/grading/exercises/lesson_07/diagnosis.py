@@ -6,7 +6,7 @@ import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
 from ..lesson_12.merges import normal
-from ..zoo import always, every_twice, one_name_for_all
+from ..zoo import always, every_twice, misnamed, one_name_for_all
 from .layer import act_last, add_adapter, network
 
 HEALTHY = "healthy"
@@ -55,24 +55,6 @@ def diagnose(record: dict) -> str:
     return min(found, key=lambda bug: np.abs(found[bug] - record["out"]).max())
 
 
-def taking(wrong: str, for_bug: str, record: dict) -> str:
-    """An answer that confuses one bug with another, or with health."""
-    found = diagnose(record)
-    return wrong if found == for_bug else found
-
-
-def unscaled_is_right(record: dict) -> str:
-    """Takes h + c without s for the right sum."""
-    found = diagnose(record)
-    return {NO_SCALE: HEALTHY, HEALTHY: NO_SCALE}.get(found, found)
-
-
-def exchanged_skips(record: dict) -> str:
-    """Counts the skips from the other end."""
-    found = diagnose(record)
-    return {NO_SKIP: TWICE, TWICE: NO_SKIP}.get(found, found)
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -88,31 +70,31 @@ DIAGNOSE = Task(
             "equation.",
         ),
         Misconception(
-            unscaled_is_right,
+            partial(misnamed, diagnose, {NO_SCALE: HEALTHY, HEALTHY: NO_SCALE}),
             "You take h + c, without the scale, for the right sum. Right is h + s c.",
         ),
         Misconception(
-            exchanged_skips,
+            partial(misnamed, diagnose, {NO_SKIP: TWICE, TWICE: NO_SKIP}),
             "You have exchanged the two bugs of the skip: where it is missing, `out` is s c; where "
             "it is there twice, 2 h + s c.",
         ),
         Misconception(
-            partial(taking, STRAIGHT, LAST),
+            partial(misnamed, diagnose, {LAST: STRAIGHT}),
             "You take a nonlinearity in the last place for a missing one. Behind up it still acts: "
             "`out - h` has no negative number.",
         ),
         Misconception(
-            partial(taking, LAST, STRAIGHT),
+            partial(misnamed, diagnose, {STRAIGHT: LAST}),
             "You take a missing nonlinearity for one in the last place. There `out - h` has "
             "negative numbers, too.",
         ),
         Misconception(
-            partial(taking, HEALTHY, READS_H),
+            partial(misnamed, diagnose, {READS_H: HEALTHY}),
             "You miss the adapter that reads h. Its equation is right and its input is not: it "
             "should read z.",
         ),
         Misconception(
-            partial(taking, HEALTHY, TWICE),
+            partial(misnamed, diagnose, {TWICE: HEALTHY}),
             "You miss the skip that is there twice: `out - s c` is 2 h, not h.",
         ),
     ],

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import always, one_name_for_all
+from ..zoo import always, misnamed, one_name_for_all
 
 HEALTHY = "healthy"
 SILENT = "zero start"
@@ -73,18 +73,6 @@ def always_rows(record: dict) -> str:
     return diagnose(record | {"at_input": False})
 
 
-def swapped(record: dict, one: str, other: str) -> str:
-    """Two bugs taken for each other."""
-    found = diagnose(record)
-    return {one: other, other: one}.get(found, found)
-
-
-def taken_for(record: dict, bug: str, other: str) -> str:
-    """One bug taken for another."""
-    found = diagnose(record)
-    return other if found == bug else found
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -114,16 +102,16 @@ DIAGNOSE = Task(
             "starts at one.",
         ),
         Misconception(
-            partial(swapped, one=TWICE, other=ONE_PLUS),
+            partial(misnamed, diagnose, {TWICE: ONE_PLUS, ONE_PLUS: TWICE}),
             "You exchange two bugs: a second merge multiplies by l squared, one too many by 1 + l.",
         ),
         Misconception(
-            partial(taken_for, bug=SIDE, other=BIAS),
+            partial(misnamed, diagnose, {SIDE: BIAS}),
             "You take the wrong side for a mishandled bias. There the weight itself is scaled "
             "along the other axis.",
         ),
         Misconception(
-            partial(taken_for, bug=ONE_PLUS, other=TWICE),
+            partial(misnamed, diagnose, {ONE_PLUS: TWICE}),
             "You call one too many a double merge. After two merges the factor is l squared; "
             "divide `merged_weight` by `weight`.",
         ),

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import always, every_twice, one_name_for_all
+from ..zoo import always, every_twice, misnamed, one_name_for_all
 from .merges import normal
 
 HEALTHY = "healthy"
@@ -70,24 +70,6 @@ def diagnose(record: dict, blind_to: str | None = None) -> str:
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
 
 
-def scale_unknown(record: dict) -> str:
-    """Takes W0 + B A for the right merge, and what is more for a double one."""
-    found = diagnose(record)
-    return {HEALTHY: TWICE, NO_SCALE: HEALTHY}.get(found, found)
-
-
-def by_size_alone(record: dict) -> str:
-    """Compares norms: what has the right size is healthy."""
-    found = diagnose(record)
-    return HEALTHY if found == TURNED else found
-
-
-def anything_else_is_twice(record: dict) -> str:
-    """Takes the holes of dropout for a double merge, since what is left is doubled."""
-    found = diagnose(record)
-    return TWICE if found == DROPOUT else found
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -102,16 +84,16 @@ DIAGNOSE = Task(
             "You call every merge healthy. None of them raised an error: the numbers tell.",
         ),
         Misconception(
-            scale_unknown,
+            partial(misnamed, diagnose, {HEALTHY: TWICE, NO_SCALE: HEALTHY}),
             "You take W0 + B A for the right merge. Right is W0 + (alpha / r) B A.",
         ),
         Misconception(
-            by_size_alone,
+            partial(misnamed, diagnose, {TURNED: HEALTHY}),
             "You take the transposed update for a right one. It has the same size and other "
             "entries: compare the matrices, not their norms.",
         ),
         Misconception(
-            anything_else_is_twice,
+            partial(misnamed, diagnose, {DROPOUT: TWICE}),
             "You take the merge with dropout for a double one. What dropout left is doubled here, "
             "but whole columns are missing.",
         ),

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import always, every_twice, one_name_for_all
+from ..zoo import always, every_twice, misnamed, one_name_for_all
 
 HEALTHY = "healthy"
 SWAPPED = "swapped names"
@@ -82,12 +82,6 @@ def diagnose(record: dict, blind_to: str | None = None) -> str:
     return nearest if far[nearest] < 1e-2 * np.abs(record["served"]).max() else HEALTHY
 
 
-def one_for_another(found: str, called: str, record: dict) -> str:
-    """Right, but for one bug that gets another's name."""
-    bug = diagnose(record)
-    return called if bug == found else bug
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -117,22 +111,22 @@ DIAGNOSE = Task(
             "You miss the other scale: alpha over the root of r in place of alpha over r.",
         ),
         Misconception(
-            partial(one_for_another, CACHE, ORDER),
+            partial(misnamed, diagnose, {CACHE: ORDER}),
             "You call another's cache a wrong order of names. There both layers ran under the "
             "wrong adapter; here the second ran under the right one.",
         ),
         Misconception(
-            partial(one_for_another, ORDER, CACHE),
+            partial(misnamed, diagnose, {ORDER: CACHE}),
             "You call a wrong order of names another's cache. There the second layer ran under "
             "the right adapter; here both ran under that of the request before.",
         ),
         Misconception(
-            partial(one_for_another, BARE, SCALE),
+            partial(misnamed, diagnose, {BARE: SCALE}),
             "You call a base alone another scale. Without any adapter the second scale would not "
             "matter: what was served is x through W0 and W1.",
         ),
         Misconception(
-            partial(one_for_another, SWAPPED, SCALE),
+            partial(misnamed, diagnose, {SWAPPED: SCALE}),
             "You call swapped names another scale. A scale makes each update longer and turns "
             "none of them.",
         ),

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import always, every_twice, one_name_for_all
+from ..zoo import always, every_twice, misnamed, one_name_for_all
 from .tokens import cut, embed, normal, strips
 
 HEALTHY = "healthy"
@@ -62,18 +62,6 @@ def diagnose(record: dict, blind_to: str | None = None) -> str:
     return next((bug for bug, fits in found.items() if fits), HEALTHY)
 
 
-def order_alone(record: dict) -> str:
-    """Takes both wrong ways to cut for strips."""
-    found = diagnose(record)
-    return STRIPS if found == COLUMNS else found
-
-
-def as_a_set(record: dict) -> str:
-    """Compares the tokens without their order: what holds the same squares is healthy."""
-    found = diagnose(record)
-    return HEALTHY if found in (COLUMNS, STRIPS) else found
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -88,12 +76,12 @@ DIAGNOSE = Task(
             "You call every record healthy. None of them raised an error: the numbers tell.",
         ),
         Misconception(
-            order_alone,
+            partial(misnamed, diagnose, {COLUMNS: STRIPS}),
             "You take patches in another order for strips. There the squares are right, and only "
             "their order is not.",
         ),
         Misconception(
-            as_a_set,
+            partial(misnamed, diagnose, {COLUMNS: HEALTHY, STRIPS: HEALTHY}),
             "You miss the two wrong ways to cut. Tokens of the right shape may be made of the "
             "wrong pixels, or stand at the wrong place.",
         ),

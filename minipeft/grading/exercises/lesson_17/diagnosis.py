@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from ...tasks import Cases, Misconception, Task, by_answer
-from ..zoo import always, every_twice, one_name_for_all
+from ..zoo import always, every_twice, misnamed, one_name_for_all
 from .averaging import normal
 from .sharding import shard_rows
 
@@ -79,30 +79,6 @@ def diagnose(record: dict, blind_to: str | None = None) -> str:
     return next((bug for bug, sign in signs.items() if sign and bug != blind_to), HEALTHY)
 
 
-def by_difference_alone(record: dict) -> str:
-    """Takes processes that differ after the step for gradients that were not shared."""
-    found = diagnose(record)
-    return NOT_SHARED if found == OWN_START else found
-
-
-def first_process_alone(record: dict) -> str:
-    """Looks at process 0 and what it saved, and at no other process."""
-    found = diagnose(record)
-    return HEALTHY if found in (SAME_TEXTS, OWN_START) else found
-
-
-def sum_is_right(record: dict) -> str:
-    """Takes the sum of the gradients for the right step, and the mean for too short a one."""
-    found = diagnose(record)
-    return {HEALTHY: SUMMED, SUMMED: HEALTHY}.get(found, found)
-
-
-def half_is_early(record: dict) -> str:
-    """Takes any file that is not the adapter after the step for one that was saved early."""
-    found = diagnose(record)
-    return SAVED_EARLY if found == SHARD_SAVED else found
-
-
 DIAGNOSE = Task(
     name="diagnose",
     title="4. The bug zoo",
@@ -118,22 +94,22 @@ DIAGNOSE = Task(
             "processes with each other.",
         ),
         Misconception(
-            sum_is_right,
+            partial(misnamed, diagnose, {HEALTHY: SUMMED, SUMMED: HEALTHY}),
             "You take the sum of the gradients for the right step. Each is the gradient of a mean "
             "over as many texts: right is their mean.",
         ),
         Misconception(
-            first_process_alone,
+            partial(misnamed, diagnose, {SAME_TEXTS: HEALTHY, OWN_START: HEALTHY}),
             "You look at process 0 alone. Whether all read different texts, and began with the "
             "same adapter, shows only beside the others.",
         ),
         Misconception(
-            by_difference_alone,
+            partial(misnamed, diagnose, {OWN_START: NOT_SHARED}),
             "You take adapters that began differently for gradients that were not shared. Look at "
             "the steps: start minus after, divided by the rate.",
         ),
         Misconception(
-            half_is_early,
+            partial(misnamed, diagnose, {SHARD_SAVED: SAVED_EARLY}),
             "You take a shard for an adapter that was saved too early. A shard is shorter than "
             "the adapter, and its numbers are those after the step.",
         ),
