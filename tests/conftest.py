@@ -21,6 +21,8 @@ os.environ |= processor.settings(os.environ)
 if sys.path[0] != str(OFFLINE):
     sys.path.insert(0, str(OFFLINE))
 
+from collections.abc import Iterator
+
 import numpy as np
 import offline_guard
 import pytest
@@ -82,3 +84,14 @@ def browser(chromium):
         browser = playwright.chromium.launch(executable_path=chromium, args=BROWSER_FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_method_is_left_behind() -> Iterator[None]:
+    """An exercise's or a test's own method enters itself in METHODS, for all tests to come."""
+    from minipeft.methods import METHODS
+
+    before = dict(METHODS)
+    yield
+    METHODS.clear()
+    METHODS.update(before)
