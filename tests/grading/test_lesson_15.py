@@ -15,7 +15,15 @@ from torch import nn
 
 from minipeft.grading.compare import judge
 from minipeft.grading.exercises import exercise
-from minipeft.grading.exercises.lesson_15 import budgets, diagnosis, errors, table, tuning
+from minipeft.grading.exercises.lesson_15 import (
+    budgets,
+    diagnosis,
+    errors,
+    overlap,
+    pareto,
+    settings,
+    tuning,
+)
 from minipeft.grading.sandboxed.call import call
 
 from .handing_in import ROOT
@@ -197,7 +205,7 @@ def test_the_rule_of_thumb_is_wrong_where_it_is_known_to_be(billions, card, chos
 
 @pytest.mark.parametrize("seed", range(3))
 def test_scales_are_those_that_peft_multiplies_by(seed):
-    for case in table.row_cases(np.random.default_rng(seed)):
+    for case in settings.row_cases(np.random.default_rng(seed)):
         for row in case:
             config = peft.LoraConfig(
                 r=row["r"],
@@ -207,22 +215,22 @@ def test_scales_are_those_that_peft_multiplies_by(seed):
             )
             model = peft.get_peft_model(nn.Sequential(nn.Linear(2, 2)), config)
             theirs = model.base_model.model[0].scaling["default"]
-            assert table.scale_of(row) == pytest.approx(theirs)
+            assert settings.scale_of(row) == pytest.approx(theirs)
 
 
 def test_the_published_rows_differ_in_their_scale_alone():
     """LoRA and rsLoRA of rank 64 in peft's comparison."""
     plain, other = (
-        table.a_row(64, alpha, rslora, 1e-4, "q_proj v_proj")
+        settings.a_row(64, alpha, rslora, 1e-4, "q_proj v_proj")
         for alpha, rslora in ((128, False), (64, True))
     )
-    assert table.compare_rows(plain, other) == {"scales": [2.0, 8.0], "differ": ["scale"]}
+    assert settings.compare_rows(plain, other) == {"scales": [2.0, 8.0], "differ": ["scale"]}
 
 
 def test_a_front_is_the_best_for_some_taste_or_lies_between():
     """Whoever weighs the two numbers somehow ends on the front."""
-    for (rows,) in table.front_cases(np.random.default_rng(0)):
-        front = table.pareto(rows)
+    for (rows,) in pareto.front_cases(np.random.default_rng(0)):
+        front = pareto.pareto(rows)
         for weight in np.geomspace(1e-12, 1e-6, 60):
             best = max(rows, key=lambda row: row["accuracy"] - weight * row["file_bytes"])
             assert best["experiment"] in front
@@ -460,7 +468,7 @@ def test_a_right_mean_of_the_wrong_rate_earns_nothing_and_right_rates_their_part
 
 def test_naming_all_methods_or_one_earns_nothing():
     assert verdict_on("contenders", list).points == 0
-    assert verdict_on("contenders", tuning.alone).points == 0
+    assert verdict_on("contenders", overlap.alone).points == 0
 
 
 def test_the_rows_of_the_notebook_are_those_of_the_published_table():

@@ -9,9 +9,11 @@ from .asked import shape_and_budget
 from .budgets import SHEET
 from .diagnosis import DIAGNOSE
 from .errors import BEYOND, Z_SCORE
+from .overlap import CONTENDERS
+from .pareto import PARETO
 from .reading import EXPLAIN
-from .table import COMPARE, PARETO
-from .tuning import CONTENDERS, REPORT
+from .settings import COMPARE
+from .tuning import REPORT
 
 EXERCISE = Exercise(
     number="15",

@@ -211,5 +211,6 @@ BEYOND = Task(
         ),
     ],
     why="Among many equal runs some pairs are beyond 2 by chance alone. Bonferroni's bound holds "
-    "for all pairs together, also where they are not independent, as here; it is a strict one.",
+    "for all pairs together, also where they are not independent, as here. It is conservative: "
+    "real differences may lie below it.",
 )
