@@ -119,10 +119,18 @@ class Work:
         """The year in brackets, or nothing."""
         return f" ({self.year})" if self.year else ""
 
+    @property
+    def where(self) -> str:
+        """Where it appeared, with its arXiv number if it has one."""
+        if not self.key[:4].isdigit():
+            return self.venue
+        number = f"arXiv {self.key}"
+        return number if self.venue == "arXiv" else f"{self.venue}, {number}"
+
     def __str__(self) -> str:
-        where = f" {self.url}" if self.url else ""
+        url = f" {self.url}" if self.url else ""
         lessons = f"lesson{'s' if len(self.lessons) > 1 else ''} {', '.join(self.lessons)}"
-        return f"{self.authors}{self.when}, {self.title}. {self.venue}, {lessons}.{where}"
+        return f"{self.authors}{self.when}, {self.title}. {self.where}, {lessons}.{url}"
 
 
 @functools.cache

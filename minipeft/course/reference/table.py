@@ -25,7 +25,7 @@ COLUMNS: dict[type, dict[str, Cell]] = {
     },
     Work: {
         "work": lambda one: f"{one.authors}{one.when}, {one.title}",
-        "where": lambda one: one.venue,
+        "where": lambda one: one.where,
         "lessons": lambda one: ", ".join(one.lessons),
     },
 }
@@ -66,8 +66,9 @@ def page(records: Sequence, headline: str, columns: dict[str, Cell]) -> str:
 def row(record: Term | Symbol | Work, columns: dict[str, Cell]) -> str:
     """The cells of one record: its name heads the row, and leads to the work if it is one."""
     first, *others = (html.escape(cell(record)) for cell in columns.values())
-    address = getattr(record, "url", "")
-    if address:
-        first = f'<a href="{html.escape(address)}">{first}</a>'
+    weight = "bold"
+    if isinstance(record, Work):
+        weight = "normal"
+        first = f'<a href="{html.escape(record.url)}">{first}</a>' if record.url else first
     rest = "".join(f'<td style="{LEFT}">{cell}</td>' for cell in others)
-    return f'<th scope="row" style="{LEFT}">{first}</th>{rest}'
+    return f'<th scope="row" style="{LEFT}; font-weight: {weight}">{first}</th>{rest}'
