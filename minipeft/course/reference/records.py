@@ -92,9 +92,9 @@ class Work:
     Attributes:
         key: its arXiv number; without one, name and year, or name and what it is.
         authors: up to three are named, of more the first; of a page or a thread, whose it is.
-        title: of a thread, what it is about.
+        title: of a thread, its own or what it is about.
         lessons: those that cite it, exercises included.
-        year: by which lessons cite it; None for pages that change and for threads.
+        year: by which lessons cite it, or in which a thread was opened; None for pages that change.
         venue: where it appeared, or what it is ("issue", "documentation").
         url: where it is to be read.
         mark: a phrase that cites it where neither number nor address stands, or "".
