@@ -25,14 +25,33 @@ def texts():
     return reference.lesson_texts(*FOLDERS)
 
 
-@pytest.fixture(scope="module")
-def sources():
-    """The prose and the code of every lesson, stars and line ends left out."""
+def cells(*kinds):
+    """{"03": the sources of the cells of these kinds of lesson 03}."""
     found = {}
     for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        found[path.name[:2]] = " ".join("\n".join("".join(c["source"]) for c in cells).split())
-    return {lesson: text.replace("*", "") for lesson, text in found.items()}
+        notebook = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        chosen = ["".join(cell["source"]) for cell in notebook if cell["cell_type"] in kinds]
+        found[path.name[:2]] = chosen
+    return found
+
+
+def in_a_line(texts):
+    return " ".join("\n\n".join(texts).replace("*", "").split())
+
+
+@pytest.fixture(scope="module")
+def sources():
+    """The prose and the code of every lesson."""
+    return {lesson: in_a_line(texts) for lesson, texts in cells("markdown", "code").items()}
+
+
+@pytest.fixture(scope="module")
+def equations():
+    """The prose of every lesson, and its formulas."""
+    return {
+        lesson: (in_a_line(texts), " ".join(map(formulas, texts)))
+        for lesson, texts in cells("markdown").items()
+    }
 
 
 @pytest.mark.parametrize("name", RECORDS)
@@ -70,25 +89,25 @@ def occurs(name, text):
 
 
 def formulas(text):
-    """All formulas of a text, without words inside them."""
-    found = " ".join(re.findall(r"\$\$?(.+?)\$\$?", text, re.DOTALL))
+    """All formulas of a text cell, without words inside them; a sign of money in code is none."""
+    prose = re.sub(r"```.*?```|`[^`]*`", " ", text, flags=re.DOTALL)
+    found = " ".join(re.findall(r"\$\$?(.+?)\$\$?", prose, re.DOTALL))
     return re.sub(r"\\(?:text|mathrm|operatorname)\{[^}]*\}", " ", found)
 
 
-def unused_symbols(symbols, sources):
+def unused_symbols(symbols, equations):
     """Symbols that a lesson which they name does not use, as (symbol, lesson)."""
     return [
         (one.symbol, lesson)
         for one in symbols
         for lesson in (one.lesson, *one.elsewhere)
-        if not is_written(one, sources.get(lesson, ""))
+        if not is_written(one, *equations.get(lesson, ("", "")))
     ]
 
 
-def is_written(symbol, text):
-    if not symbol.latex:
-        return occurs(symbol.symbol, text)
-    found = formulas(text)
+def is_written(symbol, prose, found):
+    if not symbol.latex:  # a unit
+        return occurs(symbol.symbol, prose)
     if len(symbol.latex) == 1:  # a letter: not one of a command, nor of an index in words
         return symbol.latex in re.sub(r"\\[A-Za-z]+|_\{[A-Za-z]{2,}\}", " ", found)
     return re.search(re.escape(symbol.latex) + r"(?![A-Za-z])", found) is not None
@@ -98,8 +117,8 @@ def test_each_term_occurs_in_its_lesson(sources):
     assert missing_terms(glossary(), sources) == []
 
 
-def test_each_symbol_is_used_where_it_says(sources):
-    assert unused_symbols(notation(), sources) == []
+def test_each_symbol_is_used_where_it_says(equations):
+    assert unused_symbols(notation(), equations) == []
 
 
 def test_every_word_of_pefts_is_pefts():
@@ -183,12 +202,12 @@ def test_what_is_no_new_citation_is_passed_over(texts, added):
     assert reference.disagreements(texts | {"03": f"{texts['03']} {added}"}) == []
 
 
-def test_a_term_or_a_symbol_in_the_wrong_lesson_is_told(sources):
+def test_a_term_or_a_symbol_in_the_wrong_lesson_is_told(sources, equations):
     shard, hat = look_up("shard"), look_up("Ŵ")
     assert missing_terms([dataclasses.replace(shard, lesson="03")], sources) == ["shard"]
     assert missing_terms([dataclasses.replace(shard, lesson="99")], sources) == ["shard"]
     moved = dataclasses.replace(hat, lesson="03", elsewhere={"11": "another", "12": "a third"})
-    assert unused_symbols([moved], sources) == [("Ŵ", "03"), ("Ŵ", "12")]
+    assert unused_symbols([moved], equations) == [("Ŵ", "03"), ("Ŵ", "12")]
 
 
 @pytest.mark.parametrize(
