@@ -132,3 +132,20 @@ def test_what_was_not_measured_is_said_so():
         latency.recorded("192 wide", 2)
     with pytest.raises(ValueError, match="choose from '192 wide', '768 wide'"):
         latency.contenders("wide")
+
+
+def test_a_step_moves_what_is_trained_and_nothing_else():
+    clock = FakeClock()
+    models = {"all": torch.nn.Linear(3, 2), "bias": torch.nn.Linear(3, 2)}
+    models["bias"].weight.requires_grad_(False)
+    before = {name: model.weight.detach().clone() for name, model in models.items()}
+
+    def loss(model):
+        clock.time += {True: 4.0, False: 1.0}[model.weight.requires_grad]
+        return model(torch.ones(1, 3)).square().sum()
+
+    found = latency.training_steps(models, loss, unit="all", rounds=3, now=clock)
+    assert found == {"bias": latency.Slowdown(median=0.25, low=0.25, high=0.25)}
+    assert not torch.equal(models["all"].weight, before["all"])
+    assert torch.equal(models["bias"].weight, before["bias"])
+    assert all(p.grad is None for model in models.values() for p in model.parameters())

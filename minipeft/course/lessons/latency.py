@@ -1,4 +1,4 @@
-"""How long a forward pass takes with an adapter on, in units of the bare base.
+"""How long a forward pass takes with an adapter on, in units of the bare base; or a training step.
 
 Everyone runs once in each round, starting with another one each time; a ratio is taken within a
 round, so that a busy moment hits all alike, and the median and quartiles of these are told. The
@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -105,16 +106,53 @@ def slowdowns(
 
     input_ids: (batch, length). now: a clock in seconds, `clock()` by default.
     """
+    passes = {name: partial(model, input_ids) for name, model in models.items()}
+    return _in_turns(passes, BASE, rounds, now)
+
+
+def training_steps(
+    models: Mapping[str, nn.Module],
+    loss: Callable[[nn.Module], Tensor],
+    unit: str,
+    rounds: int = 9,
+    now: Callable[[], float] | None = None,
+) -> dict[str, Slowdown]:
+    """How many times as long as `models[unit]` each of the others takes for one step of AdamW.
+
+    loss: gives a model's loss, a scalar with a gradient. Forward pass, backward pass and update
+    count; what is trainable in the models is trained.
+    """
+
+    def step_of(model: nn.Module) -> Callable[[], None]:
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0)
+
+        def step() -> None:
+            loss(model).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return step
+
+    return _in_turns({name: step_of(model) for name, model in models.items()}, unit, rounds, now)
+
+
+def _in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    unit: str,
+    rounds: int,
+    now: Callable[[], float] | None,
+) -> dict[str, Slowdown]:
     now = now or clock()
-    names, times = list(models), {name: [] for name in models}
+    names, times = list(calls), {name: [] for name in calls}
     for number in range(-2, rounds):  # two rounds to warm up
         first = number % len(names)
         for name in names[first:] + names[:first]:
             began = now()
-            models[name](input_ids)
+            calls[name]()
             if number >= 0:
                 times[name].append(now() - began)
-    return {name: _ratio(times[name], times[BASE]) for name in names if name != BASE}
+    return {name: _ratio(times[name], times[unit]) for name in names if name != unit}
 
 
 def _ratio(times: list[float], base: list[float]) -> Slowdown:
