@@ -1,0 +1,114 @@
+"""The frontier of learning and forgetting: full fine-tuning and LoRA of four ranks.
+
+    python scripts/sweep_frontier.py        # about forty minutes of CPU
+
+writes minipeft/course/data/frontier.json, which lesson 14 draws; it repeats one of the points live.
+On the chef's task every run sees the same number of texts (960), whatever its batch size, and the
+rate climbs for a twelfth of its steps: 120 steps of 8 texts, or 30 of 32. The table of 200 codes is
+read 16 times, in batches of 10. Beside the losses a run
+records, by kind of matrix, the rank of the update at 90% energy and the intruder dimensions.
+"""
+
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from minipeft.course import evaluate, tasks, train  # noqa: E402
+from minipeft.course.base import DATA, load_base  # noqa: E402
+from minipeft.course.batches import floor, make_batches  # noqa: E402
+from minipeft.course.lessons.frontier import (  # noqa: E402
+    PLACES,
+    RANKS,
+    TEXTS,
+    fresh,
+    merged,
+    spectra,
+)
+from minipeft.course.lessons.merging import matrices  # noqa: E402
+from minipeft.course.world import World  # noqa: E402
+from scripts.sweep import fill, update_size  # noqa: E402
+
+SEEDS = (0, 1, 2)
+FRONTIER = {
+    "full": (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
+    **{f"lora, r = {r}": (2e-3, 4e-3, 8e-3, 1.6e-2) for r in RANKS},
+}
+OTHERS = {  # (task, batch, steps): the rates of each method
+    ("instruction", 8, 120): dict.fromkeys(PLACES, (4e-3, 8e-3, 1.6e-2)),
+    ("instruction", 32, 30): {
+        "full": (1e-3, 2e-3, 4e-3),
+        "lora, r = 16": (8e-3, 1.6e-2, 3.2e-2),
+    },
+    ("memory", 10, 320): {
+        "full": (1e-3, 2e-3, 4e-3),
+        "lora, r = 1": (4e-3, 8e-3, 1.6e-2),
+        "lora, r = 16": (4e-3, 8e-3, 1.6e-2),
+    },
+}
+
+
+@lru_cache
+def drawn(task: str, seed: int, batch: int) -> tasks.Task:
+    """A task in batches of one size, drawn once for all runs that read the same texts."""
+    return tasks.task(task, seed=seed, batches=TEXTS // batch, test_batches=16, batch_size=batch)
+
+
+def run(task: str, method: str, rate: float, batch: int, steps: int, seed: int) -> dict:
+    """One training: what was learned, what was forgotten, what became of the matrices."""
+    torch.manual_seed(seed)
+    model, (base, tokenizer) = fresh(method), load_base()
+    new, validation = drawn(task, seed, 8), drawn(task, seed + 1000, 8)
+    texts = drawn(task, seed, batch).train
+    train(model, texts, steps=steps, learning_rate=rate, warmup=max(steps // 12, 1), show=False)
+    unseen = World(seed=0).documents(128, seed=10**9)
+    own = make_batches(tokenizer, unseen, batch_size=8)
+    found = {
+        "task": task,
+        "method": method,
+        "rate": rate,
+        "batch": batch,
+        "steps": steps,
+        "seed": seed,
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "loss": round(evaluate(model, new.test), 4),
+        "floor": round(new.floor, 4),
+        "val_loss": round(evaluate(model, validation.test), 4),
+        "val_floor": round(validation.floor, 4),
+        "own_loss": round(evaluate(model, own), 4),
+        "own_floor": round(floor(unseen, own), 4),
+    }
+    plain = merged(model)
+    found["size"] = round(update_size(plain, method), 4)
+    return found | spectra(matrices(base), matrices(plain))
+
+
+def asked(task: str, batch: int, steps: int, rates: dict[str, tuple], seed: int) -> list[dict]:
+    """One group of runs with one seed."""
+    fixed = {"task": task, "batch": batch, "steps": steps, "seed": seed}
+    points = [(method, rate) for method in rates for rate in rates[method]]
+    return [fixed | {"method": method, "rate": rate} for method, rate in points]
+
+
+def wanted() -> list[dict]:
+    """What is asked of each run, in an order in which any part is a comparison."""
+    frontier = [asked("instruction", 8, TEXTS // 8, FRONTIER, seed) for seed in SEEDS]
+    others = [
+        [run for group, rates in OTHERS.items() for run in asked(*group, rates, seed)]
+        for seed in SEEDS
+    ]
+    first = [frontier[0], others[0], *frontier[1:], *others[1:]]
+    return [run for runs in first for run in runs]
+
+
+def main() -> None:
+    """Run what is missing."""
+    fill(Path(str(DATA)) / "frontier.json", wanted(), run, {"texts": TEXTS})
+
+
+if __name__ == "__main__":
+    main()
