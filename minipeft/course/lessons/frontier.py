@@ -1,14 +1,14 @@
 """What lesson 14 compares: runs along the frontier of learning and forgetting, and their measures.
 
 `scripts/sweep_frontier.py` made the recorded runs. Every run trains on 960 texts of the chef's (or
-on the table of codes), and is told by losses above the floors: of the task's test set, of texts of
-the task drawn apart from it (validation, by which rates are chosen), of the base's own world.
+on the table of codes), and is told by losses above the floors: of the task's test set, and of the
+base's own world.
 """
 
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice
 from minipeft.course.base import load_base
-from minipeft.course.lessons.recorded import Tuned, mean_of, recorded_runs
+from minipeft.course.lessons.recorded import Tuned, best, mean_of, recorded_runs
 from minipeft.methods.lora import LoraConfig
 from minipeft.model import get_peft_model
 
@@ -42,7 +42,7 @@ METHODS: dict[str, PeftConfig | None] = {
 }
 PLACES = ("attention, r = 33", "mlp, r = 20", "all, r = 12")
 EARLIER = {  # sweeps of other lessons under the same conditions: {file: {name there: name here}}
-    "learning_and_forgetting": {"lora": "lora, r = 8", "last block": "last block"},
+    "learning_and_forgetting": {"full": "full", "lora": "lora, r = 8", "last block": "last block"},
     "dora": {"dora": "dora, r = 8"},
     "selective": {"ia3": "ia3"},
 }
@@ -115,18 +115,19 @@ def merged(model: nn.Module) -> nn.Module:
 class Point(Tuned):
     """A method at one rate, as `Tuned` says, and what its runs tell of its matrices.
 
-    validation: the loss of the task's texts drawn apart from the test set, above their floor.
+    seeds: how many runs.
     forgotten_spread: (smallest, largest) of `forgotten` over the seeds.
+    validation: like `learned`, on texts of the task drawn apart from the test set.
     intruders: the mean number of intruder dimensions in all 28 matrices, of 280 leading vectors.
     cosines: of the ten leading singular vectors in turn, the mean over matrices and seeds.
     rank90: rank of the update at 90% energy, by kind of matrix.
 
-    Runs of earlier sweeps did not record the matrices: there the last three are empty, and
-    `validation` is `learned`.
+    Sweeps of earlier lessons recorded none of the last four.
     """
 
-    validation: float
+    seeds: int
     forgotten_spread: tuple[float, float]
+    validation: float | None = None
     intruders: float | None = None
     cosines: tuple[float, ...] = ()
     rank90: Mapping[str, float] = field(default_factory=dict)
@@ -135,16 +136,17 @@ class Point(Tuned):
 def point_of(runs: list[dict]) -> Point:
     """One method at one rate, from the runs of its seeds."""
     forgotten = [run["own_loss"] - run["own_floor"] for run in runs]
-    tuned, spread = vars(mean_of(runs)), (min(forgotten), max(forgotten))
-    if "rank90" not in runs[0]:
-        return Point(**tuned, validation=tuned["learned"], forgotten_spread=spread)
-    columns = zip(*(run["rank90"] for run in runs), strict=True)
-    return Point(
-        **tuned,
-        validation=statistics.mean(run["val_loss"] - run["val_floor"] for run in runs),
-        forgotten_spread=spread,
-        intruders=statistics.mean(sum(run["intruders"]) for run in runs),
-        cosines=tuple(np.mean([run["cosines"] for run in runs], axis=0).tolist()),
+    point = Point(**vars(mean_of(runs)), seeds=len(runs),
+                  forgotten_spread=(min(forgotten), max(forgotten)))  # fmt: skip
+    watched = [run for run in runs if "rank90" in run]
+    if not watched:
+        return point
+    columns = zip(*(run["rank90"] for run in watched), strict=True)
+    return replace(
+        point,
+        validation=statistics.mean(run["val_loss"] - run["val_floor"] for run in watched),
+        intruders=statistics.mean(sum(run["intruders"]) for run in watched),
+        cosines=tuple(np.mean([run["cosines"] for run in watched], axis=0).tolist()),
         rank90=dict(zip(KINDS, map(statistics.mean, columns), strict=True)),
     )
 
@@ -163,11 +165,15 @@ def runs_of(task: str = "instruction", batch: int = 8) -> list[dict]:
     if not runs:
         known = sorted({(run["task"], run["batch"]) for run in recorded})
         raise ValueError(f"no run of task {task!r} in batches of {batch}; recorded are {known}")
-    if (task, batch) == ("instruction", 8):
-        for file, names in EARLIER.items():
-            earlier = [run for run in recorded_runs(file) if run.get("task", task) == task]
-            runs += [r | {"method": names[r["method"]]} for r in earlier if r["method"] in names]
-    return runs
+    if (task, batch) != ("instruction", 8):
+        return runs
+    found = {(run["method"], run["rate"], run["seed"]): run for run in runs}
+    for file, names in EARLIER.items():
+        for run in recorded_runs(file):
+            if run["method"] in names and run.get("task", task) == task:
+                method = names[run["method"]]
+                found.setdefault((method, run["rate"], run["seed"]), run | {"method": method})
+    return list(found.values())
 
 
 def curves(task: str = "instruction", batch: int = 8, seed: int | None = None) -> Curves:
@@ -185,9 +191,17 @@ def frontier(seed: int | None = None) -> Curves:
     return {name: points for name, points in curves(seed=seed).items() if name not in PLACES}
 
 
-def chosen(points: Sequence[Point]) -> Point:
-    """The method at its own best rate, by the validation loss."""
-    return min(points, key=lambda point: point.validation)
+def within(points: Sequence[Tuned], learned: float) -> bool:
+    """Whether `forgotten_at` can tell what was forgotten at this loss."""
+    rising = _rising(points)
+    return rising[0].learned <= learned <= rising[-1].learned
+
+
+def _rising(points: Iterable[Tuned]) -> list[Tuned]:
+    """The rates up to the one that learned most, by what they learned, the most first."""
+    ordered = sorted(points, key=lambda point: point.rate)
+    most = ordered.index(best(ordered))
+    return sorted(ordered[: most + 1], key=lambda point: point.learned)
 
 
 def forgotten_at(points: Iterable[Tuned], learned: float) -> float:
@@ -200,10 +214,8 @@ def forgotten_at(points: Iterable[Tuned], learned: float) -> float:
     Raises:
         ValueError: no rate learned that much, or even the smallest learned more.
     """
-    rising = sorted(points, key=lambda point: point.rate)
-    most = min(range(len(rising)), key=lambda i: rising[i].learned)
-    rising = sorted(rising[: most + 1], key=lambda point: point.learned)
-    if not rising[0].learned <= learned <= rising[-1].learned:
+    rising = _rising(points)
+    if not within(rising, learned):
         raise ValueError(
             f"{rising[0].method!r} was not recorded at {learned} above the floor, only from "
             f"{rising[0].learned:.3f} to {rising[-1].learned:.3f}"
@@ -212,17 +224,34 @@ def forgotten_at(points: Iterable[Tuned], learned: float) -> float:
     return math.exp(np.interp(math.log(learned), x, y))
 
 
-def best_rate(points: Sequence[Point]) -> float:
+def forgotten_by_seed(method: str, learned: float) -> list[float]:
+    """`forgotten_at` of each seed's own runs, where they reach as far."""
+    found = [curves(seed=seed).get(method, []) for seed in range(3)]
+    return [forgotten_at(points, learned) for points in found if points and within(points, learned)]
+
+
+def best_rate(points: Sequence[Tuned]) -> float:
     """The rate at the lowest point of a parabola through the best rate and its two neighbours.
 
-    Over the logarithms of rate and validation loss; at the end of the grid the end itself.
+    Over the logarithms of rate and loss; at the end of the grid the end itself.
     """
     ordered = sorted(points, key=lambda point: point.rate)
-    i = ordered.index(chosen(ordered))
+    i = ordered.index(best(ordered))
     if i in (0, len(ordered) - 1):
         return ordered[i].rate
-    x, y = zip(
-        *((math.log(p.rate), math.log(p.validation)) for p in ordered[i - 1 : i + 2]), strict=True
-    )
-    a, b, _ = np.polyfit(x, y, 2)
+    near = [(math.log(p.rate), math.log(p.learned)) for p in ordered[i - 1 : i + 2]]
+    a, b, _ = np.polyfit(*zip(*near, strict=True), 2)
     return math.exp(-b / (2 * a))
+
+
+def by_distance(attention: Sequence[Tensor], longest: int = 24) -> list[float]:
+    """How much attention goes how far back: the mean over layers, heads and queries.
+
+    attention: maps (batch, heads, queries, keys) of a causal model. Of the queries that have
+        `longest` tokens before them, the share given to the token 0, 1, ... `longest` places back.
+    """
+    rows = torch.stack([p.mean((0, 1)) for p in attention]).mean(0)  # (queries, keys)
+    queries = range(longest, len(rows))
+    return [
+        float(torch.stack([rows[q, q - d] for q in queries]).mean()) for d in range(longest + 1)
+    ]
