@@ -41,8 +41,8 @@ ELSEWHERE = {  # (task, batch, steps): the rates of each method
     ("instruction", 32, 30): {"full": (1e-3, 2e-3, 4e-3), "lora, r = 16": (8e-3, 1.6e-2, 3.2e-2)},
     ("memory", 10, 480): {
         "full": (5e-4, 1e-3, 2e-3),
-        "lora, r = 1": (4e-3, 8e-3),
-        "lora, r = 16": (4e-3, 8e-3),
+        "lora, r = 1": (2e-3, 4e-3, 8e-3),
+        "lora, r = 16": (2e-3, 4e-3, 8e-3),
     },
 }
 
@@ -91,11 +91,20 @@ def asked(task: str, batch: int, steps: int, rates: dict[str, tuple], seed: int)
 
 def wanted() -> list[dict]:
     """What is asked of each run, in an order in which any part is a comparison."""
+    plain = ("instruction", 8, TEXTS // 8)
     places = dict.fromkeys(PLACES, (8e-3, 1.6e-2))
-    groups = {("instruction", 8, 120): FULL | LORA | places, **ELSEWHERE}
-    first = [run for group, rates in groups.items() for run in asked(*group, rates, seed=0)]
-    again = [run for seed in SEEDS[1:] for run in asked("instruction", 8, 120, LORA, seed)]
-    return first + sorted(again, key=lambda run: run["rate"] not in NEAR_THE_BEST)
+    first = asked(*plain, FULL | LORA | places, seed=0)
+    again = [run for seed in SEEDS[1:] for run in asked(*plain, LORA, seed)]
+    others = [run for seed in SEEDS[1:] for run in asked(*plain, places | FULL, seed)]
+    elsewhere = [
+        run
+        for seed in SEEDS
+        for group in ELSEWHERE
+        for run in asked(*group, ELSEWHERE[group], seed)
+    ]
+    return (
+        first + sorted(again, key=lambda run: run["rate"] not in NEAR_THE_BEST) + others + elsewhere
+    )
 
 
 def main() -> None:

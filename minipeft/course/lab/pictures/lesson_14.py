@@ -10,6 +10,7 @@ Picture = tuple[object, str, dict]  # (figure, alt text, data), as `figure` take
 
 # One blue for each rank, darker with the rank; the other methods as in the whole course.
 BLUES = {1: "#9ECAE1", 4: "#4F9FD0", 8: "#0072B2", 16: "#08519C", 64: "#06274D"}
+STYLES = {"lora, r = 1": ":^", "lora, r = 4": "--s", "lora, r = 8": "-.D", "lora, r = 64": "-v"}
 NAMES = {"dora, r = 8": "dora", "last block": "partial"}
 TASK, OWN = "new task: loss above its floor", "own world: loss above its floor"
 
@@ -22,7 +23,8 @@ def color_of(method: str) -> str:
 
 
 def _curve(ax, method: str, x: Sequence[float], y: Sequence[float], **options) -> None:
-    ax.plot(x, y, "-o", ms=4, color=color_of(method), label=method, **options)
+    style = STYLES.get(method, "-o")
+    ax.plot(x, y, style, ms=4.5, color=color_of(method), label=method, **options)
 
 
 def frontier_picture(curves: Mapping[str, list[Point]], mine: tuple, level: float) -> Picture:
@@ -44,7 +46,7 @@ def frontier_picture(curves: Mapping[str, list[Point]], mine: tuple, level: floa
         ax.set(xscale="log", yscale="log", title=title, xlabel=TASK)
         ax.legend(fontsize=8, loc="lower left")
     axes[0].plot(*mine, "D", color=COLORS["wrong"], ms=7, zorder=4)
-    axes[0].annotate("your run", mine, xytext=(8, 6), textcoords="offset points",
+    axes[0].annotate("your run", mine, xytext=(-56, 5), textcoords="offset points",
                      color=COLORS["wrong"], fontsize=9)  # fmt: skip
     axes[0].set_ylabel(OWN)
     for axis in (axes[0].xaxis, axes[0].yaxis):
@@ -85,7 +87,7 @@ def intruders_picture(curves: Mapping[str, list[Point]]) -> Picture:
         _curve(axes[1], method, [p.forgotten for p in points], found)
     axes[0].set(xlabel="size of the update, ||W - W0|| / ||W0||", ylabel="intruders, of 280")
     axes[1].set(xlabel=OWN)
-    axes[0].legend(fontsize=8, loc="upper right")
+    axes[0].legend(fontsize=8, loc="upper left")
     for ax in axes:
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
