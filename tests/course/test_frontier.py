@@ -1,8 +1,6 @@
 """Lesson 14's measures against planted answers, and its records against what was asked for."""
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,8 +22,7 @@ from minipeft.course.lessons.frontier import (
     spectra,
 )
 from minipeft.course.lessons.merging import matrices
-
-ROOT = Path(__file__).resolve().parents[2]
+from scripts import sweep_frontier
 
 
 def point(rate: float, learned: float, forgotten: float) -> Point:
@@ -162,15 +159,19 @@ def test_unknown_names_are_refused():
 
 
 def test_every_run_that_is_recorded_was_asked_for():
-    sys.path.insert(0, str(ROOT))
-    try:
-        from scripts.sweep_frontier import wanted
-    finally:
-        sys.path.remove(str(ROOT))
-    asked, runs = wanted(), frontier.recorded_runs("frontier")
-    assert len(runs) == len({tuple(settings.items()) for settings in asked})
+    asked, runs = sweep_frontier.wanted(), frontier.recorded_runs("frontier")
+    assert len(runs) == len(asked)
     for settings in asked:
         assert sum(settings.items() <= run.items() for run in runs) == 1, settings
+
+
+def test_a_run_records_what_the_file_holds():
+    """With one step in place of many; the floors do not depend on the training."""
+    known = frontier.recorded_runs("frontier")[0]
+    made = sweep_frontier.run("instruction", known["method"], 1e-4, batch=8, steps=1, seed=0)
+    assert made.keys() == known.keys()
+    for name in ("floor", "val_floor", "own_floor", "trained"):
+        assert made[name] == pytest.approx(known[name], abs=1e-3)
 
 
 def test_each_curve_has_three_seeds_where_it_learns_most():

@@ -104,10 +104,11 @@ def distance_picture(shares: Mapping[str, Sequence[float]]) -> Picture:
     fig, ax = plt.subplots(figsize=(7.2, 3.6))
     series = {name: [100 * share for share in values] for name, values in shares.items()}
     distances = range(len(next(iter(series.values()))))
-    palette = ("base", "lora", "full", "wrong")
+    palette = ("base", "lora", "wrong", "third")
     draw_lines(
-        ax, series, distances, colors=dict(zip(series, palette, strict=False)), log="y",
+        ax, series, distances, colors=dict(zip(series, palette, strict=False)),
         styles=dict.fromkeys(series, "-o"), xlabel="tokens back", ylabel="share of attention (%)",
+        ylim=(0, None),
     )  # fmt: skip
     base, *others = series
     moved = {
