@@ -89,14 +89,16 @@ def test_the_ranks_of_a_sheet_are_found_by_trying_peft():
     assert 2 * trained_by_peft(sheet, ATTENTION + MLP, rank - 1) < found["bits"]
 
 
-def test_the_counts_of_a_sheet_are_whole():
-    for student in range(20):
+def test_the_counts_of_a_sheet_are_whole_and_its_ranks_are_in_use():
+    for student in range(300):
         sheet = EXERCISE.sheet_for(f"student {student}")
         found = counting.on_sheet(sheet)
         ways = sheet["alphabet"] ** sheet["letters"]  # of one code
         assert found["bits"] == sheet["codes"] * (ways.bit_length() - 1)
         assert ways == 2 ** (ways.bit_length() - 1)
         assert found["steps"] * sheet["large_batch"] == sheet["steps"] * sheet["small_batch"]
+        assert sheet["r"] < found["attention rank"] < sheet["hidden"] / 4
+        assert 5 <= found["rank for the bits"] < sheet["hidden"] / 2
 
 
 def by_arrays_of_means(runs):

@@ -1,13 +1,25 @@
 """Task 2, on the student's own sheet: what has to be counted before two runs are compared."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 from ...observing import unseen
 from ...tasks import Misconception, Sheet, Task, by_entry
-from .asked import BITS, bits_of, numbers_per_rank
 
 Counted = Callable[[Sheet], int]
+BITS = 2  # that one trained number is supposed to hold
+
+
+def numbers_per_rank(sheet: Sheet) -> tuple[int, int]:
+    """What rank 1 trains in one layer: in the four attention matrices, and in the three others."""
+    hidden, intermediate = sheet["hidden"], sheet["intermediate"]
+    return 8 * hidden, 3 * (hidden + intermediate)
+
+
+def bits_of(sheet: Sheet) -> int:
+    """The bits of all codes: log2 of the alphabet for each letter."""
+    return sheet["codes"] * sheet["letters"] * int(math.log2(sheet["alphabet"]))
 
 
 def equal_rank(sheet: Sheet) -> int:
