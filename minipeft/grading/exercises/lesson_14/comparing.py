@@ -263,8 +263,8 @@ AT_EQUAL = Task(
     parts=by_case("between two rates", "beyond the best rate", "never reached"),
     trivial=[lambda *given: None],
     misconceptions=[Misconception(answer, message) for answer, message in UNEQUAL],
-    why="A method that learns less forgets less for that reason alone. At one level of learning "
-    "the methods differ in what they forget and in nothing else that was measured.",
+    why="A method that has learned less may have forgotten less for that reason alone. At one level "
+    "of learning this reason is gone, and what is left to compare is the forgetting.",
 )
 
 
