@@ -7,11 +7,12 @@ SciPy, scikit-learn and Hugging Face peft.
 from ...tasks import Exercise
 from .asked import comparison_sheet
 from .bandit import GRADIENT
-from .comparing import AT_EQUAL, CLEAR, RATES
+from .comparing import AT_EQUAL, RATES
 from .counting import SHEET
 from .diagnosis import DIAGNOSE
 from .intruding import INTRUDERS
 from .reading import EXPLAIN
+from .spread import CLEAR
 
 EXERCISE = Exercise(
     number="14",
