@@ -7,7 +7,7 @@ and the last block stand beside them all. `scripts/sweep_choosing.py` made the r
     seed 0      every rate; the best is the one with the least loss on validation texts
     seeds 1, 2  that rate
 
-What is told is the loss on test texts, which no choice has seen.
+What is told is the loss on test texts. Both are draws of their own, yet of one small grammar.
 """
 
 import statistics
@@ -23,6 +23,7 @@ from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice
 from minipeft.course.base import load_base
 from minipeft.course.lessons.recorded import recorded_runs
+from minipeft.course.tasks import task
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
 from minipeft.methods.ia3 import IA3Config
@@ -35,6 +36,7 @@ from minipeft.methods.vera import VeraConfig
 from minipeft.model import get_peft_model
 
 TASK, SEEDS = "instruction", (0, 1, 2)
+VALIDATION = 1000  # added to the seed of the task's draw
 RATIO = 16  # LoRA+: the rate of B in units of that of A
 QV, ALL = ["q_proj", "v_proj"], "all-linear"
 
@@ -161,6 +163,15 @@ def runs_of(budget: int | None, method: str) -> list[dict]:
     runs = [run for run in runs if run["budget"] == budget]
     check_choice("method", method, list(dict.fromkeys(run["method"] for run in runs)))
     return [run for run in runs if run["method"] == method]
+
+
+def shared_texts(seed: int = 0) -> tuple[int, int]:
+    """How many different texts the test draw has, and how many of them the validation draw has."""
+    tested, kept = (
+        {document.text for document in task(TASK, seed=s, batches=1, batch_size=8).examples}
+        for s in (seed, VALIDATION + seed)
+    )
+    return len(tested), len(tested & kept)
 
 
 @dataclass(frozen=True)
