@@ -80,7 +80,7 @@ def rates_picture(
         f"{name} {low:.2f} to {high:.2f} at {tuned[name].rate:g}"
         for name, (low, high) in ((name, tuned[name].spread) for name in curves)
     )
-    alt = f"Each variant has a best rate of its own; loss above the floor there, by seed: {told}."
+    alt = f"Loss above the floor by rate. At the chosen rate it is, by seed: {told}."
     return fig, alt, {name: list(curve.values()) for name, curve in curves.items()}
 
 
@@ -132,8 +132,9 @@ def pareto_picture(runs: Sequence[Run], front: Sequence[Run]) -> Picture:
     for run in front:
         if run.accuracy - said < FAR_APART:
             continue
-        said, side = run.accuracy, "left" if run == front[0] else "right"
-        ax.annotate(run.name.split("/")[0], (megabytes[run.name], POINTS * run.accuracy), (-6, 6),
+        said = run.accuracy
+        side, shift = ("left", (9, -3)) if run == front[0] else ("right", (-6, 6))
+        ax.annotate(run.name.split("/")[0], (megabytes[run.name], POINTS * run.accuracy), shift,
                     textcoords="offset points", ha=side, fontsize=9,
                     color=COLORS["first"])  # fmt: skip
     ax.set(xscale="log", xlabel="file of the adapter, MB", ylabel="GSM8K: right answers, %")
