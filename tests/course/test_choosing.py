@@ -1,5 +1,7 @@
 """Lesson 15's guide, on the cases that published guides get wrong, and what it computes with."""
 
+from functools import partial
+
 import pytest
 
 from minipeft import LoraConfig, NotMergeable, count_parameters, get_peft_model, memory_budget
@@ -110,7 +112,7 @@ def test_single_answers_come_fast_where_nothing_stands_beside_the_weights():
     assert FOR in {r.effect for r in choices["LoRA"].reasons}
     assert "20.7 to 30.3%" in str(choices["adapters"]) and choices["adapters"].against == 1
     together = {c.method: c for c in choose(TINY, "24 GB", fast_single=True, adapters=8)}
-    assert together["LoRA"].against == choices["LoRA"].against + 1, "unmerged it is slow as well"
+    assert "unmerged" in str(together["LoRA"]) and "unmerged" not in str(choices["LoRA"])
 
 
 def test_few_examples_and_a_large_model_are_no_reason_for_a_prompt():
@@ -187,7 +189,7 @@ def test_what_is_not_known_is_one_clear_error(asked, named):
 def test_a_named_model_is_calculated_once(monkeypatch):
     first = choose("smollm2-135m", "24 GB")
     for name in ("count_parameters", "memory_budget"):
-        again = pytest.fail
+        again = partial(pytest.fail, f"{name} was called again")
         again.__name__ = name
         monkeypatch.setattr(choosing, name, again)
     assert choose("smollm2-135m", "24 GB", must_merge=True)[0].cost == first[0].cost
