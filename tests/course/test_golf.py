@@ -23,7 +23,6 @@ from minipeft.course.golf import (
     in_fewer_bits,
     pareto,
     ranked,
-    read_entry,
     recorded_entries,
     score,
     table,
@@ -33,6 +32,7 @@ from minipeft.course.tasks import task
 
 CHEF = HOLES["chef"]
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+NORM_TOO = LoraConfig(r=1, target_modules=["q_proj"], modules_to_save=["model.norm"])
 RANK_1 = LoraConfig(r=1, lora_alpha=2, target_modules=r"model\.layers\.3\..*_proj")
 
 
@@ -226,7 +226,7 @@ def cheat_option(folder):
 
 
 def cheat_tied(folder):
-    """Two names for the same bytes: no safetensors file can hold it, nor does the reader take it."""
+    """Two names for the same bytes, which no safetensors file can hold."""
     data = (folder / WEIGHTS).read_bytes()
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
@@ -248,7 +248,7 @@ CHEATS = {
     cheat_empty: "holds 0 numbers; an entry trains at least 1",
     cheat_damaged: "damaged or not safetensors",
     cheat_longer: "damaged or not safetensors",
-    cheat_second_file: "the folder holds 'adapter_model.bin'; allowed are adapter_model.safetensors",
+    cheat_second_file: "the folder holds 'adapter_model.bin'; allowed are adapter_model",
     cheat_link: "adapter_model.safetensors is a link",
     cheat_no_config: "lacks 'adapter_config.json'",
     cheat_no_method: "peft_type=None is not known; choose from 'ADALORA'",
@@ -270,7 +270,7 @@ def test_a_seed_that_was_searched_for_is_refused(tmp_path):
     config = VeraConfig(
         r=4, target_modules=["q_proj"], save_projection=False, projection_prng_key=71
     )
-    with pytest.raises(Refused, match="projection_prng_key=71: .* allowed is 0"):
+    with pytest.raises(Refused, match=r"projection_prng_key=71: .* allowed is 0"):
         hand_in(get_peft_model(load_base()[0], config), CHEF, "seed", tmp_path / "entry")
 
 
@@ -280,7 +280,7 @@ def test_what_a_file_need_not_hold_counts_all_the_same(tmp_path):
         [
             (VeraConfig(r=4, target_modules=["q_proj"]), 4 * (4 + 192) + 4 * (192 + 192)),
             (
-                LoraConfig(r=1, target_modules=["q_proj"], modules_to_save=["model.norm"]),
+                NORM_TOO,
                 4 * 384 + 192,
             ),
         ]
@@ -391,9 +391,7 @@ def test_the_board_keeps_every_entry_and_believes_no_card(made, tmp_path):
     noted = json.loads((place / "card.json").read_text())
     (place / "card.json").write_text(json.dumps(noted | {"numbers": 13, "above": 0.01}))
     told = board.forged(CHEF)
-    assert [line.partition(": ")[2] for line in told][0] == (
-        f"the card says numbers 13, the files say {mine.numbers}"
-    )
+    assert told[0].partition(": ")[2] == (f"the card says numbers 13, the files say {mine.numbers}")
     assert len(told) == 2 and "above 0.01" in told[1]
     assert {c.numbers for c in board.cards(CHEF)} == {mine.numbers}
     (place / "card.json").write_text("torn")

@@ -40,7 +40,7 @@ class Scoreboard:
         self.folder = Path(folder) if folder is not None else default_folder()
 
     def add(self, card: Card) -> None:
-        """Keep the files of a card, and the card beside them. Raises Refused for a changed entry."""
+        """Keep the files of a card, and the card beside them. Raises Refused for spoilt ones."""
         contents = read_files(Path(card.folder))
         place = self.folder / f"{card.hole}-{card.digest}"
         files = {place / name: contents[name] for name in FILES}
@@ -51,7 +51,7 @@ class Scoreboard:
         return sorted(path for path in self.folder.glob(f"{hole.name}-*") if path.is_dir())
 
     def cards(self, hole: Hole) -> list[Card]:
-        """The entries of a hole, best first, each scored from its files. Refused ones are left out."""
+        """The entries of a hole, best first, each scored from its files, without refused ones."""
         found = []
         for place in self.places(hole):
             try:

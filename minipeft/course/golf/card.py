@@ -201,7 +201,7 @@ def check_base(model: PeftModel) -> None:
 
 
 def in_fewer_bits(folder: str | Path, dtype: torch.dtype, into: str | Path) -> Path:
-    """The same entry with its tensors in another format, such as torch.bfloat16, in a new folder."""
+    """The same entry with its tensors in another dtype, say torch.bfloat16, in a new folder."""
     entry = read_entry(folder)
     tensors = {name: tensor.to(dtype) for name, tensor in entry.tensors.items()}
     into = Path(into)

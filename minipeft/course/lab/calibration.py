@@ -17,7 +17,7 @@ BINS = ((0.0, 0.5), (0.5, 0.7), (0.7, 0.9), (0.9, 1.01))  # of confidence: from,
 
 @dataclass(frozen=True)
 class Ratio:
-    """A numeric guess whose answer was seen. lesson: its number, as in "03". ratio: guess/answer."""
+    """A numeric guess whose answer was seen. lesson: as in "03". ratio: guess / answer."""
 
     lesson: str
     ratio: float
@@ -93,7 +93,7 @@ def told(predictions: Sequence[Prediction]) -> str:
     return "\n".join(lines)
 
 
-def made_up(seed: int = 0, spread: float = 0.6, boldness: float = 0.25) -> list[Prediction]:
+def made_up(seed: int = 7, spread: float = 0.6, boldness: float = 0.25) -> list[Prediction]:
     """A student who does not exist: five guesses a lesson, each with a confidence, all answered.
 
     spread: standard deviation of log(guess / answer). boldness: by how much the stated confidence
@@ -106,7 +106,7 @@ def made_up(seed: int = 0, spread: float = 0.6, boldness: float = 0.25) -> list[
             hit = bool(generator.random() < chance)
             error = float(np.exp(generator.normal(0, spread)))
             truth = float(10 ** generator.uniform(0, 4))
-            guess = truth * (1 if hit else error)
+            guess = truth * (float(generator.uniform(0.92, 1.08)) if hit else error)
             confidence = min(chance + boldness, 1.0)
             key = f"{lesson:02}-made-up-{number}"
             found.append(Prediction(key, guess, confidence, "", truth, hit))
