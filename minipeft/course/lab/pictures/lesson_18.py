@@ -12,6 +12,7 @@ from ..predict import Prediction
 Picture = tuple[object, str, dict]  # (figure, alt text, data), as `figure` takes them
 PLACES = {  # of a name beside its point: right, up, and the side of the name that lies there
     "VeRA, r = 64": (-6, -12, "right"),
+    "LoRA, r = 1": (8, -4, "left"),
     "LoRA, r = 2": (-6, -12, "right"),
     "norms": (-9, -11, "right"),
 }

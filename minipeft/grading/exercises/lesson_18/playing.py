@@ -8,7 +8,7 @@ layer; which layer is next is a question of energy per number.
 
 import itertools
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -23,9 +23,15 @@ Ranks = dict[str, int]
 def spectra(layers: Layers) -> dict[str, np.ndarray]:
     """The singular values of each layer's update."""
     return {
-        name: np.linalg.svd(np.asarray(D, np.float64), compute_uv=False)
+        name: singular_values(np.asarray(D, np.float64).tobytes(), D.shape)
         for name, D in layers.items()
     }
+
+
+@lru_cache(maxsize=32)
+def singular_values(data: bytes, shape: tuple[int, int]) -> np.ndarray:
+    """Of the matrix with these bytes; a hole that is drawn is asked for them a dozen times."""
+    return np.linalg.svd(np.frombuffer(data).reshape(shape), compute_uv=False)
 
 
 def per_number(value: float, shape: tuple[int, int]) -> float:
@@ -158,6 +164,8 @@ def hole(generator: np.random.Generator, shapes: list[tuple[int, int]], directio
         best = chosen(layers, bound)
         wrong = [chosen(layers, bound, worth=worth) for worth in worths]
         if best in wrong or any(one in wrong[:i] for i, one in enumerate(wrong)):
+            continue
+        if len(shapes) > 1 and uniform(layers, bound) == each_alone(layers, bound):
             continue
         if all(other(layers, bound) != best for other in others) and is_clear(layers, bound):
             return [layers, bound]
