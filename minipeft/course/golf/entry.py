@@ -119,11 +119,11 @@ def read_numbers(data: bytes) -> dict[str, Tensor]:
         held = safetensors.deserialize(data)
     except SafetensorError as error:
         raise Refused(f"{WEIGHTS} is damaged or not safetensors: {error}") from error
-    for name, about in held:
+    for name, about in sorted(held, key=lambda one: one[0]):
         if about["dtype"] not in FORMATS:
             raise Refused(f"{name} is stored as {about['dtype']}; allowed are {', '.join(FORMATS)}")
     tensors = safetensors.torch.load(data)
-    for name, tensor in tensors.items():
+    for name, tensor in sorted(tensors.items()):
         bad = tensor.float()[~torch.isfinite(tensor.float())]
         if bad.numel():
             raise Refused(

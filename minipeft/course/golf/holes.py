@@ -44,8 +44,8 @@ class Hole:
 HOLES = {
     hole.name: hole
     for hole in (
-        Hole("chef", "instruction", bound=0.25),
-        Hole("sailor", "pirate", bound=0.25),
-        Hole("larger", "operation", bound=0.25),
+        Hole("chef", "instruction", bound=0.3),
+        Hole("sailor", "pirate", bound=0.3),
+        Hole("larger", "operation", bound=0.3),
     )
 }
