@@ -237,7 +237,7 @@ def cheat_tied(folder):
 
 
 CHEATS = {
-    cheat_nan: "holds nan .1 such values in all.; allowed are finite numbers",
+    cheat_nan: "holds nan .1 in all.; allowed are finite numbers",
     cheat_infinite: "holds -inf",
     cheat_wide: "stored as F64; allowed are BF16, F16, F32",
     cheat_whole: "stored as I8; allowed",

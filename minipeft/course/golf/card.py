@@ -193,10 +193,10 @@ def check_base(model: PeftModel) -> None:
     with model.disable_adapter():
         held = model.get_base_model().state_dict()
         other = [n for n in fresh if n not in held or not torch.equal(fresh[n], held[n].cpu())]
+    other += sorted(held.keys() - fresh.keys())
     raise Refused(
-        f"the base was changed: {(other or sorted(held.keys() - fresh.keys()))[0]!r} and "
-        f"{max(len(other) - 1, 0)} more tensors are not those that ship with the course; allowed "
-        "is the base as load_base() gives it, frozen"
+        f"the base was changed: tensors that are not those of the course: {len(other)}, the first "
+        f"of them {other[0]!r}; allowed is the base as load_base() gives it, frozen"
     )
 
 

@@ -127,8 +127,7 @@ def read_numbers(data: bytes) -> dict[str, Tensor]:
         bad = tensor.float()[~torch.isfinite(tensor.float())]
         if bad.numel():
             raise Refused(
-                f"{name} holds {bad[0].item()} ({bad.numel()} such values in all); allowed are "
-                "finite numbers"
+                f"{name} holds {bad[0].item()} ({bad.numel()} in all); allowed are finite numbers"
             )
     if not any(tensor.numel() for tensor in tensors.values()):
         raise Refused(f"{WEIGHTS} holds 0 numbers; an entry trains at least 1")
