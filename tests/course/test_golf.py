@@ -305,7 +305,7 @@ def test_a_changed_base_is_refused(tmp_path):
     model = get_peft_model(load_base()[0], RANK_1)
     with torch.no_grad():
         model.get_base_model().model.layers[2].mlp.up_proj.weight[0, 0] += 1e-3
-    with pytest.raises(Refused, match=r"course: 1, the first of them .model\.layers\.2\.mlp\.up_proj"):
+    with pytest.raises(Refused, match=r"the first of them .model\.layers\.2\.mlp\.up_proj\.weight"):
         hand_in(model, CHEF, "thawed", tmp_path / "entry")
     assert not (tmp_path / "entry").exists(), "nothing is written"
 
