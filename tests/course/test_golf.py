@@ -137,11 +137,12 @@ def test_other_bytes_and_another_word_bring_other_texts(folder):
 def test_learning_the_test_texts_by_heart_does_not_help(made, tmp_path):
     """Who trains on the texts of a file gets another file, and other texts with it."""
     (known, *_), _ = CHEF.texts(seed_of(made[2].digest, CHEF))
+    torch.manual_seed(0)
     model = get_peft_model(load_base()[0], LoraConfig(r=8, target_modules="all-linear"))
-    train(model, [known], 30, learning_rate=0.01, show=False)
+    train(model, [known], 60, learning_rate=0.01, show=False)
     later = hand_in(model, CHEF, "by heart", tmp_path / "entry")
-    (fresh, *_), _ = CHEF.texts(seed_of(later.digest, CHEF))
-    assert evaluate(model, [fresh]) > evaluate(model, [known]) + 0.2
+    fresh, _ = CHEF.texts(seed_of(later.digest, CHEF))
+    assert evaluate(model, fresh) > 2 * evaluate(model, [known])
 
 
 def cheat_nan(folder):
