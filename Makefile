@@ -37,7 +37,7 @@ AVX2        := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTR
 # `make test TESTS=tests/core` takes only those.
 TESTS       ?=
 
-test: setup ## Run every test (about twenty-six minutes on two cores)
+test: setup ## Run every test (about half an hour on two cores)
 	$(RUN) $(PYTEST) $(TESTS)
 
 quick: lint ## Lint and the tests of the numeric core (two minutes on two cores)
