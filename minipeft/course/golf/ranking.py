@@ -44,12 +44,13 @@ def ranked(entries: Sequence[Scored], hole: Hole) -> list[Scored]:
 
 def table(entries: Sequence[Scored], hole: Hole) -> str:
     """The ranking in words; losses are nats above the floors."""
-    lines = [f"{'':>2} {'':<22} {'numbers':>8} {'bytes':>8} {'FLOPs':>8} {'above':>5} {'own':>4}"]
+    columns = f"{'numbers':>8} {'bytes':>8} {'FLOPs':>9} {'above':>5} {'own':>4}  par"
+    lines = [f"{'':>24} {columns}"]
     for rank, entry in enumerate(ranked(entries, hole), 1):
         within = entry.above <= hole.bound
-        told = f"{hole.under_par(entry.numbers)} under par" if within else "not in"
+        told = f"{hole.under_par(entry.numbers)} under" if within else "not in"
         lines.append(
-            f"{rank if within else '-':>2} {entry.name[:22]:<22} {entry.numbers:>8,} "
-            f"{entry.bytes:>8,} {entry.flops:>8,} {entry.above:>5.2f} {entry.own:>4.1f}  {told}"
+            f"{rank if within else '-':>2} {entry.name[:21]:<21} {entry.numbers:>8,} "
+            f"{entry.bytes:>8,} {entry.flops:>9,} {entry.above:>5.2f} {entry.own:>4.1f}  {told}"
         )
     return "\n".join(lines)
