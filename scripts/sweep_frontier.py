@@ -32,9 +32,8 @@ from minipeft.course.lessons.frontier import (  # noqa: E402
 )
 from minipeft.course.lessons.merging import matrices  # noqa: E402
 from minipeft.course.world import World  # noqa: E402
-from scripts.sweep import fill, update_size  # noqa: E402
+from scripts.sweep import SEEDS, fill, update_size  # noqa: E402
 
-SEEDS = (0, 1, 2)
 LORA = (2e-3, 4e-3, 8e-3, 1.6e-2)
 RATES = {  # (task, texts in a batch, steps): the rates of each method
     ("instruction", 8, 120): {

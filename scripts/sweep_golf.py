@@ -29,7 +29,7 @@ from minipeft import (  # noqa: E402
 from minipeft.course import evaluate, train  # noqa: E402
 from minipeft.course.base import DATA, load_base  # noqa: E402
 from minipeft.course.golf import HOLES, hand_in  # noqa: E402
-from minipeft.course.golf.recorded import best_rate  # noqa: E402
+from minipeft.course.lessons.recorded import validated_rate  # noqa: E402
 from minipeft.course.tasks import task  # noqa: E402
 from scripts.sweep import BATCH, SEEDS, STEPS, fill  # noqa: E402
 
@@ -85,7 +85,7 @@ def main() -> None:
             same = {"hole": hole, "entry": entry}
             tried = [same | {"rate": rate, "seed": 0} for rate in rates]
             done = fill(path, tried, run, about)
-            best = best_rate([made for made in done if same.items() <= made.items()])
+            best = validated_rate([made for made in done if same.items() <= made.items()])
             fill(path, [same | {"rate": best, "seed": seed} for seed in SEEDS], run, about)
 
 

@@ -4,7 +4,7 @@ import statistics
 from dataclasses import dataclass
 
 from minipeft.core.errors import check_choice
-from minipeft.course.lessons.recorded import recorded_runs
+from minipeft.course.lessons.recorded import recorded_runs, validated_rate
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def recorded_entries(hole: str) -> list[Recorded]:
     found = []
     for name in dict.fromkeys(run["entry"] for run in runs):
         mine = [run for run in runs if run["entry"] == name]
-        rate = best_rate(mine)
+        rate = validated_rate(mine)
         same = [run for run in mine if run["rate"] == rate]
         above = [run["above"] for run in same]
         found.append(
@@ -51,8 +51,3 @@ def recorded_entries(hole: str) -> list[Recorded]:
             )
         )
     return found
-
-
-def best_rate(runs: list[dict]) -> float:
-    """The rate with the smallest loss on the validation texts among the runs of seed 0."""
-    return min((run for run in runs if run["seed"] == 0), key=lambda run: run["validation"])["rate"]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice
 from minipeft.course.base import load_base
-from minipeft.course.lessons.recorded import Tuned, best, mean_of, recorded_runs
+from minipeft.course.lessons.recorded import Tuned, best, by_rate, mean_of, recorded_runs
 from minipeft.methods.lora import LoraConfig
 from minipeft.model import get_peft_model
 
@@ -179,10 +179,7 @@ def runs_of(task: str = "instruction", batch: int = 8) -> list[dict]:
 def curves(task: str = "instruction", batch: int = 8, seed: int | None = None) -> Curves:
     """For each method its rates, ascending: means over the seeds, or the runs of one seed."""
     runs = [run for run in runs_of(task, batch) if seed in (None, run["seed"])]
-    found: Curves = {}
-    for method, rate in sorted({(run["method"], run["rate"]) for run in runs}):
-        same = [run for run in runs if (run["method"], run["rate"]) == (method, rate)]
-        found.setdefault(method, []).append(point_of(same))
+    found = by_rate(runs, "method", point_of)
     return {method: found[method] for method in ORDER if method in found}
 
 

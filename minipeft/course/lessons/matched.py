@@ -22,7 +22,7 @@ from minipeft.budget.count import count_parameters
 from minipeft.core.config import PeftConfig
 from minipeft.core.errors import check_choice
 from minipeft.course.base import load_base
-from minipeft.course.lessons.recorded import recorded_runs
+from minipeft.course.lessons.recorded import recorded_runs, validated_rate
 from minipeft.course.tasks import task
 from minipeft.methods.bitfit import BitFitConfig
 from minipeft.methods.bottleneck import BottleneckConfig
@@ -152,8 +152,7 @@ def optimizer_of(method: str, model: nn.Module, rate: float) -> torch.optim.Opti
 
 def chosen_rate(budget: int | None, method: str) -> float:
     """The recorded rate with the least loss on the validation texts of seed 0."""
-    runs = [run for run in runs_of(budget, method) if run["seed"] == SEEDS[0]]
-    return min(runs, key=lambda run: run["validation"])["rate"]
+    return validated_rate(runs_of(budget, method))
 
 
 def runs_of(budget: int | None, method: str) -> list[dict]:

@@ -2,11 +2,14 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from minipeft.core.errors import nearest
 from minipeft.course.base import DATA
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,7 @@ def learning_and_forgetting(
     for method in methods:
         if method not in known:
             raise ValueError(f"no sweep of method {method!r}; {nearest(method, known)}")
-    points = dict.fromkeys((run["method"], run["rate"]) for run in runs)
-    found: dict[str, list[Tuned]] = {}
-    for method, rate in sorted(points, key=lambda point: point[1]):
-        same = [run for run in runs if (run["method"], run["rate"]) == (method, rate)]
-        found.setdefault(method, []).append(mean_of(same))
+    found = by_rate(runs, "method", mean_of)
     return {method: found[method] for method in methods}
 
 
@@ -88,7 +87,7 @@ def loss_over_answers() -> dict[str, list[Spread]]:
     Full fine-tuning for 120 steps on the chef's texts, with the loss over these tokens; above the
     floor is the loss on the answers of the test set, nats per token.
     """
-    return _by_rate(recorded_runs("loss_over_answers"), "counted")
+    return by_rate(recorded_runs("loss_over_answers"), "counted", _spread_of)
 
 
 def from_scratch() -> dict[str, list[Spread]]:
@@ -97,7 +96,7 @@ def from_scratch() -> dict[str, list[Spread]]:
     120 steps of 8 texts of the base's own world from random weights; above the floor is the loss
     on texts of that world never seen, nats per token.
     """
-    return _by_rate(recorded_runs("from_scratch"), "method")
+    return by_rate(recorded_runs("from_scratch"), "method", _spread_of)
 
 
 def recorded_runs(name: str = "learning_and_forgetting") -> list[dict]:
@@ -105,16 +104,27 @@ def recorded_runs(name: str = "learning_and_forgetting") -> list[dict]:
     return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))["runs"]
 
 
-def _by_rate(runs: list[dict], kind: str) -> dict[str, list[Spread]]:
-    found: dict[str, list[Spread]] = {}
+def by_rate(
+    runs: Sequence[dict], kind: str, point_of: Callable[[list[dict]], P]
+) -> dict[Any, list[P]]:
+    """{run[kind]: for each of its learning rates, ascending, the point of its seeds' runs}."""
+    found: dict[Any, list[P]] = {}
     for name, rate in sorted({(run[kind], run["rate"]) for run in runs}):
         same = [run for run in runs if (run[kind], run["rate"]) == (name, rate)]
-        above = [run["loss"] - run["floor"] for run in same]
-        own = [run["own_loss"] - run["own_floor"] for run in same if "own_loss" in run]
-        forgotten = statistics.mean(own) if own else None
-        point = Spread(rate, statistics.mean(above), min(above), max(above), forgotten)
-        found.setdefault(name, []).append(point)
+        found.setdefault(name, []).append(point_of(same))
     return found
+
+
+def validated_rate(runs: Sequence[dict]) -> float:
+    """The rate with the smallest loss on the validation texts among the runs of seed 0."""
+    return min((run for run in runs if run["seed"] == 0), key=lambda run: run["validation"])["rate"]
+
+
+def _spread_of(runs: list[dict]) -> Spread:
+    above = [run["loss"] - run["floor"] for run in runs]
+    own = [run["own_loss"] - run["own_floor"] for run in runs if "own_loss" in run]
+    forgotten = statistics.mean(own) if own else None
+    return Spread(runs[0]["rate"], statistics.mean(above), min(above), max(above), forgotten)
 
 
 def mean_of(runs: list[dict]) -> Tuned:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from minipeft.course.lessons.recorded import Tuned, mean_of, recorded_runs
+from minipeft.course.lessons.recorded import Tuned, by_rate, mean_of, recorded_runs
 
 
 class Subspace(nn.Module):
@@ -62,9 +62,4 @@ class Subspace(nn.Module):
 
 def by_dimension() -> dict[int, list[Tuned]]:
     """What `scripts/sweep_subspace.py` found: for each d its learning rates, ascending."""
-    runs = recorded_runs("subspace")
-    found: dict[int, list[Tuned]] = {}
-    for d, rate in sorted({(run["d"], run["rate"]) for run in runs}):
-        same = [run for run in runs if (run["d"], run["rate"]) == (d, rate)]
-        found.setdefault(d, []).append(mean_of(same))
-    return found
+    return by_rate(recorded_runs("subspace"), "d", mean_of)
